@@ -1,0 +1,185 @@
+"""All settings of a training run, and the recommended ones per task."""
+
+import difflib
+from dataclasses import asdict, dataclass, fields
+
+from nram import kernels, tasks
+from nram.controller import CONTROLLERS
+from nram.recipes import RECIPES
+
+__all__ = ["TrainConfig"]
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Bounds (low, high) are what each started seed draws its own value from.
+
+    task: key of the task.
+    seed: of everything random in the run.
+    budget_seconds: wall-clock limit of training; evaluation comes on top.
+    device: of the parameters and batches, "cpu" or "cuda".
+    kernel: implementation of the timestep, see `nram.kernels`.
+    controller: "mlp" or "lstm".
+    num_registers: R.
+    repetitions: how often the sequence of 14 modules is repeated.
+    hidden: units in each layer of the controller.
+    num_cells: M, memory cells in training; 0 stands for the smallest memory that the train difficulty needs.
+    train_difficulty: the highest difficulty trained on; 0 stands for the paper's.
+    limit_slope, limit_offset: the time limit T = slope * difficulty + offset; None stands for the task's own.
+    population: members trained side by side.
+    batch_size: examples per member and batch.
+    learning_rate: of Adam, drawn log-uniformly.
+    adam_betas: of Adam.
+    output_scale: standard deviation of the initial output weights times sqrt(hidden), drawn log-uniformly.
+    stop_bias: added to the initial bias of the stop logit, drawn uniformly.
+    noise_eta: eta of the gradient noise's variance eta / (1 + step)^0.55, drawn uniformly.
+    noise_scale: factor on the noise's standard deviation; 0 for no noise.
+    entropy: initial coefficient of the entropy bonus, drawn log-uniformly; (0, 0) for none.
+    entropy_half_life: batches in which that coefficient halves.
+    activation_clip: bound C1 on every activation's gradient; None for no bound.
+    gradient_norm: bound C2 on the L2 norm of a member's gradient; None for no bound.
+    log_floor: logarithms are taken of max(x, log_floor).
+    curriculum: whether difficulty rises with success; if not, D is the train difficulty from the start.
+    start_difficulty: the first level D; 0 stands for the task's smallest difficulty.
+    level_threshold: the level rises when the moving error at d = D is below this.
+    level_decay: decay per batch of that moving average.
+    level_gap: batches at least between two rises.
+    restarts: whether stuck members are started afresh.
+    restart_after: batches without a rise after which a member is stuck.
+    patience_at_top: times as many batches for a member at the train difficulty.
+    candidate_error: moving error below which a member at the train difficulty is verified.
+    verify_cases: fresh cases on which a candidate must make no error, fuzzy and discretized.
+    keep_going: whether training goes on after the first solved member, counting them, until the budget is gone.
+    history_seconds: seconds between rows of the history.
+    """
+
+    task: str
+    seed: int = 0
+    budget_seconds: float = 120.0
+    device: str = "cpu"
+    kernel: str = "auto"
+    controller: str = "mlp"
+    num_registers: int = 4
+    repetitions: int = 1
+    hidden: int = 48
+    num_cells: int = 0
+    train_difficulty: int = 0
+    limit_slope: int | None = None
+    limit_offset: int | None = None
+    population: int = 24
+    batch_size: int = 8
+    learning_rate: Bounds = (0.002, 0.02)
+    adam_betas: Bounds = (0.9, 0.999)
+    output_scale: Bounds = (0.5, 2.0)
+    stop_bias: Bounds = (0.0, 0.0)
+    noise_eta: Bounds = (0.0, 0.3)
+    noise_scale: float = 0.02
+    entropy: Bounds = (0.001, 0.3)
+    entropy_half_life: float = 1500.0
+    activation_clip: float | None = 10.0
+    gradient_norm: float | None = 1.0
+    log_floor: float = 1e-6
+    curriculum: bool = True
+    start_difficulty: int = 0
+    level_threshold: float = 0.15
+    level_decay: float = 0.95
+    level_gap: int = 20
+    restarts: bool = True
+    restart_after: int = 600
+    patience_at_top: float = 3.0
+    candidate_error: float = 0.02
+    verify_cases: int = 1000
+    keep_going: bool = False
+    history_seconds: float = 1.0
+
+    def __post_init__(self):
+        task = tasks.get(self.task) if self.task in tasks.KEYS else None
+        self._check_types()
+        if task is not None:
+            self._fill("train_difficulty", task.train_difficulty)
+            self._fill("start_difficulty", task.min_difficulty)
+            self._fill("num_cells", task.min_cells(self.train_difficulty))
+            for name in ("limit_slope", "limit_offset"):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, getattr(task, name))
+        self._check_values(task)
+
+    def _fill(self, name: str, value: int) -> None:
+        if getattr(self, name) == 0:
+            object.__setattr__(self, name, value)
+
+    def _check_types(self) -> None:
+        for each in fields(self):
+            value, default = getattr(self, each.name), each.default
+            if each.type == Bounds:
+                numbers = isinstance(value, (tuple, list)) and len(value) == 2
+                if not numbers or not all(_is_number(bound) for bound in value) or value[0] > value[1]:
+                    raise ValueError(f"{each.name} must be two numbers (low, high), not {value!r}")
+                object.__setattr__(self, each.name, (float(value[0]), float(value[1])))
+            elif each.type in (int, int | None):
+                if not (isinstance(value, int) and not isinstance(value, bool)) and not (
+                    value is None and each.type != int
+                ):
+                    raise ValueError(f"{each.name} must be an integer, not {value!r}")
+            elif each.type in (float, float | None):
+                if not _is_number(value) and not (value is None and each.type != float):
+                    raise ValueError(f"{each.name} must be a number, not {value!r}")
+                if value is not None:
+                    object.__setattr__(self, each.name, float(value))
+            elif not isinstance(value, each.type):
+                raise ValueError(f"{each.name} must be of type {each.type.__name__}, not {value!r} (as {default!r})")
+
+    def _check_values(self, task) -> None:
+        for name in ("population", "batch_size", "level_gap", "restart_after", "verify_cases", "num_registers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("hidden", "repetitions", "train_difficulty"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("budget_seconds", "seed", "noise_scale", "num_cells"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.controller not in CONTROLLERS:
+            raise ValueError(f"unknown controller {self.controller!r}; valid: {', '.join(CONTROLLERS)}")
+        kernels.resolve(self.kernel, self.device)
+        for name in ("learning_rate", "output_scale"):
+            if getattr(self, name)[0] <= 0:
+                raise ValueError(f"{name} is drawn log-uniformly: both bounds must be above 0")
+        if self.entropy[1] > 0 and self.entropy[0] <= 0:
+            raise ValueError("entropy is drawn log-uniformly: both bounds must be above 0, or both 0 for none")
+        if task is not None:
+            if self.train_difficulty < task.min_difficulty:
+                raise ValueError(f"{self.task}'s smallest difficulty is {task.min_difficulty}")
+            smallest = task.min_cells(self.train_difficulty)
+            if self.num_cells < smallest:
+                raise ValueError(
+                    f"{self.task} at difficulty {self.train_difficulty} needs at least {smallest} cells, "
+                    f"not {self.num_cells}"
+                )
+
+    @classmethod
+    def for_task(cls, task: str, **overrides) -> "TrainConfig":
+        """The recommended settings for a task. Raises ValueError naming the valid names for an unknown one."""
+        tasks.get(task)
+        return cls.from_dict({"task": task, **RECIPES.get(task, {}), **overrides})
+
+    @classmethod
+    def from_dict(cls, settings: dict) -> "TrainConfig":
+        """The configuration from plain values, as `to_dict` gives them. Raises ValueError for unknown names."""
+        names = [each.name for each in fields(cls)]
+        for name in settings:
+            if name not in names:
+                nearest = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+                raise ValueError(f"unknown setting {name!r}{hint} Valid: {', '.join(names)}")
+        return cls(**settings)
+
+    def to_dict(self) -> dict:
+        """All settings as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,143 @@
+"""One trained machine: what `nram.load` gives back."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nram import kernels
+from nram.circuit import Layout
+from nram.controller import make_controller
+from nram.discrete import produce_discrete
+
+__all__ = ["DiscreteMachine", "Machine", "load"]
+
+FORMAT = 1
+CHUNK_FLOATS = 2**25  # a fuzzy run keeps two tapes of M x M floats per example: so many floats at a time
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine with trained parameters.
+
+    task: key of the task it was trained on. controller_kind: "mlp" or "lstm". params: [in, out] weights and [out]
+    biases by name, without population axis. kernel: see `nram.kernels`.
+    """
+
+    task: str
+    num_registers: int
+    repetitions: int
+    controller_kind: str
+    hidden: int
+    params: dict[str, Tensor]
+    kernel: str = "auto"
+
+    def __post_init__(self):
+        shapes = self.controller.shapes()
+        if set(self.params) != set(shapes):
+            raise ValueError(f"parameters are {sorted(self.params)}, this machine has {sorted(shapes)}")
+        for name, shape in shapes.items():
+            found = tuple(self.params[name].shape)
+            if found != shape:
+                raise ValueError(f"parameter {name} has shape {found}, this machine's is {shape}")
+            if not torch.isfinite(self.params[name]).all():
+                raise ValueError(f"parameter {name} holds values that are not finite")
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.num_registers, self.repetitions)
+
+    @property
+    def controller(self):
+        return make_controller(self.controller_kind, self.layout, self.hidden)
+
+    @property
+    def population_params(self) -> dict[str, Tensor]:
+        """The parameters as those of a population of one."""
+        return {name: param.unsqueeze(0) for name, param in self.params.items()}
+
+    def run(self, memory: Tensor, limit: Tensor) -> Tensor:
+        """The produced memory, every cell's argmax: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M].
+
+        Raises ValueError for values outside 0..M-1, limits below 1, or other shapes and types.
+        """
+        check_instances(memory, limit)
+        layout, controller, params = self.layout, self.controller, self.population_params
+        chunk = max(1, CHUNK_FLOATS // memory.shape[1] ** 2)
+        parts = [
+            kernels.produce(layout, controller, params, cells[None], steps[None], kernel=self.kernel)[0]
+            for cells, steps in zip(memory.split(chunk), limit.split(chunk), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def discretize(self) -> "DiscreteMachine":
+        """The machine with every softmax replaced by a one-hot argmax (section 3.4)."""
+        return DiscreteMachine(self)
+
+
+@dataclass(frozen=True)
+class DiscreteMachine:
+    """The discretized form of a machine; see `nram.discrete`."""
+
+    machine: Machine
+
+    def run(self, memory: Tensor, limit: Tensor) -> Tensor:
+        """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run."""
+        check_instances(memory, limit)
+        machine = self.machine
+        return produce_discrete(machine.layout, machine.controller, machine.population_params, memory, limit)
+
+
+def check_instances(memory: Tensor, limit: Tensor) -> None:
+    """Raise ValueError unless memory is LongTensor[B, M] with values in 0..M-1 and limit LongTensor[B] of at least 1."""
+    if not isinstance(memory, Tensor) or memory.dtype != torch.long or memory.dim() != 2:
+        raise ValueError("memory must be a LongTensor of shape [B, M]")
+    if not isinstance(limit, Tensor) or limit.dtype != torch.long or limit.shape != memory.shape[:1]:
+        raise ValueError("limit must be a LongTensor of shape [B], one limit per row of memory")
+    batch, num_cells = memory.shape
+    if batch == 0 or num_cells < 3:
+        raise ValueError(f"memory must hold at least 1 example of at least 3 cells, not {batch} of {num_cells}")
+    if memory.min() < 0 or memory.max() >= num_cells:
+        raise ValueError(f"memory of {num_cells} cells holds integers 0..{num_cells - 1}; found one outside")
+    if limit.min() < 1:
+        raise ValueError("limit must be at least 1 timestep")
+
+
+def load(folder: str | Path, kernel: str = "auto") -> Machine:
+    """The machine of a finished run's folder.
+
+    Raises FileNotFoundError if the folder is not a run, ValueError if its files are damaged or of a newer format.
+    """
+    folder = Path(folder)
+    config_file, weights_file = folder / "config.json", folder / "weights.safetensors"
+    for file in (config_file, weights_file):
+        if not file.is_file():
+            raise FileNotFoundError(f"{folder} is not a finished run: it has no {file.name}")
+    try:
+        config = json.loads(config_file.read_text())
+        version = config["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{config_file} is damaged: {error!r}") from error
+    if version != FORMAT:
+        raise ValueError(f"{config_file} has format {version}; this version of nram reads format {FORMAT}")
+    try:
+        params = load_file(weights_file)
+    except Exception as error:
+        raise ValueError(f"{weights_file} is damaged: {error}") from error
+    try:
+        return Machine(
+            task=config["task"],
+            num_registers=config["num_registers"],
+            repetitions=config["repetitions"],
+            controller_kind=config["controller"],
+            hidden=config["hidden"],
+            params=params,
+            kernel=kernel,
+        )
+    except KeyError as error:
+        raise ValueError(f"{config_file} lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
