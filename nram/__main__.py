@@ -1,0 +1,111 @@
+"""The command line: `python -m nram train | evaluate | table`. It needs no Jupyter."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import tqdm
+
+import nram
+from nram import experiment, results, tasks
+from nram.config import TrainConfig
+from nram.evaluate import evaluate
+
+__all__ = ["main"]
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """NAME=VALUE with VALUE in JSON; a word that is no JSON is a string."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"{text!r} is not of the form NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def train_command(arguments) -> None:
+    overrides = dict(parse_override(text) for text in arguments.set)
+    config = TrainConfig.for_task(
+        arguments.task, seed=arguments.seed, budget_seconds=arguments.budget, device=arguments.device, **overrides
+    )
+    folder = experiment.run(config, arguments.out, cases=arguments.cases, progress=not arguments.quiet)
+    print(results.table1_markdown(results.table1(results.load_runs(arguments.out)).dropna(subset="train_error")))
+    print(f"run: {folder}")
+
+
+def evaluate_command(arguments) -> None:
+    machine = nram.load(arguments.run)
+    config = results.load_run(arguments.run).config
+    task = tasks.get(machine.task).with_limit(config["limit_slope"], config["limit_offset"])
+    evaluation = evaluate(
+        machine,
+        task,
+        train_difficulty=config["train_difficulty"],
+        cases=arguments.cases,
+        seed=arguments.seed,
+        complexities=arguments.complexities,
+        progress=None if arguments.quiet else lambda plan: tqdm.tqdm(plan, unit=" complexities"),
+    )
+    print(results.to_markdown(evaluation.generalization))
+    if arguments.csv:
+        evaluation.generalization.to_csv(arguments.csv, index=False)
+
+
+def table_command(arguments) -> None:
+    runs = results.load_runs(arguments.runs)
+    print(results.table1_markdown(results.table1(runs)))
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nram", description=nram.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train on a task from scratch, evaluate, save the run")
+    train.add_argument("--task", required=True, metavar="KEY", help=f"one of {', '.join(tasks.KEYS)}")
+    train.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="of training at most (120)")
+    train.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    train.add_argument("--out", type=Path, default=Path("results/runs"), metavar="DIR", help="folder of runs")
+    train.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity in evaluation (1000)")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of TrainConfig")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.set_defaults(function=train_command)
+
+    evaluation = commands.add_parser("evaluate", help="measure a finished run's machine on fresh cases")
+    evaluation.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    evaluation.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity (1000)")
+    evaluation.add_argument("--seed", type=int, default=12345, help="of the cases")
+    evaluation.add_argument("--complexities", type=positive, nargs="+", help="all up to 50 by default")
+    evaluation.add_argument("--csv", type=Path, help="write the frame to this file too")
+    evaluation.add_argument("--quiet", action="store_true", help="no progress bar")
+    evaluation.set_defaults(function=evaluate_command)
+
+    table = commands.add_parser("table", help="the paper's Table 1 beside the runs of a folder")
+    table.add_argument("runs", type=Path, nargs="?", default=Path("results/runs"), metavar="DIR")
+    table.set_defaults(function=table_command)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, or 2 with one line on what was wrong with the request."""
+    parsed = make_parser().parse_args(arguments)
+    try:
+        parsed.function(parsed)
+    except (ValueError, OSError) as error:
+        print(f"nram: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
