@@ -1,0 +1,81 @@
+# Needs GNU make (3.81 or newer) and Python 3.11 or 3.12; everything else is installed into .venv.
+
+BUDGET = 120
+TASKS = all
+RESULTS = results
+SEED = 0
+JOBS = 2
+DEVICE = cpu
+
+ENV = .venv
+RUN = $(ENV)/bin/python
+
+# The interpreter that .venv is made with: the first that is 3.11 or 3.12, unless PYTHON names one.
+ADMITTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for each in python3 python python3.12 python3.11; do \
+	if $$each -c "$(ADMITTED)" 2>/dev/null; then echo $$each; break; fi; done)
+
+# CONDA=1 makes .venv with mamba or conda; an environment made so stays so until `make clean`.
+CONDA ?= $(if $(wildcard $(ENV)/conda-meta),1)
+CONDA_TOOL = $(shell for each in mamba conda micromamba; do \
+	if command -v $$each >/dev/null 2>&1; then echo $$each; break; fi; done)
+STAMP = $(ENV)/.made-with-$(if $(CONDA),conda,venv)
+
+.DEFAULT_GOAL := help
+.PHONY: help env test reproduce table lab lint clean
+
+help: ## list the targets and the variables
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables, with their defaults (example: make reproduce TASKS=\"copy swap\" BUDGET=600):"
+	@echo "  TASKS=\"$(TASKS)\"     keys of the tasks to train, or all"
+	@echo "  BUDGET=$(BUDGET)      seconds of training per task at most; evaluation comes on top"
+	@echo "  SEED=$(SEED)          of everything random"
+	@echo "  RESULTS=$(RESULTS)  folder for runs, tables and figures"
+	@echo "  JOBS=$(JOBS)          tasks at a time; the cores are shared out between them"
+	@echo "  DEVICE=$(DEVICE)      cpu or cuda"
+	@echo "  PYTHON=          interpreter that .venv is made with, 3.11 or 3.12; by default the first one found"
+	@echo "  CONDA=           1 to make .venv with mamba or conda"
+
+env: $(STAMP) ## make the environment in .venv from requirements.lock (CONDA=1: with mamba or conda)
+
+# A working .venv is kept and brought up to date; a half-made one is made afresh.
+$(ENV)/.made-with-venv: requirements.lock pyproject.toml
+	@if ! $(RUN) -m pip --version >/dev/null 2>&1; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "No Python 3.11 or 3.12 found; name one: make env PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+		$(PYTHON) -c "$(ADMITTED)" || { echo "$(PYTHON) is not Python 3.11 or 3.12" >&2; exit 1; }; \
+		echo "$(PYTHON) -m venv --clear $(ENV)"; \
+		$(PYTHON) -m venv --clear $(ENV) || exit 1; \
+	fi
+	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(ENV)/.made-with-conda: requirements.lock pyproject.toml environment.yml
+	@if [ -z "$(CONDA_TOOL)" ]; then echo "CONDA=1 needs mamba, conda or micromamba on the PATH" >&2; exit 1; fi
+	rm -rf $(ENV)
+	CONDA_ALWAYS_YES=1 MAMBA_ALWAYS_YES=1 $(CONDA_TOOL) env create --prefix "$(CURDIR)/$(ENV)" --file environment.yml
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: $(STAMP) ## run the tests
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q
+
+reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
+	$(RUN) -m nram.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) \
+		--results "$(RESULTS)" --jobs $(JOBS) --device $(DEVICE)
+
+table: $(STAMP) ## write and print Table 1 from the runs that are there
+	$(RUN) -m nram.reproduce --results "$(RESULTS)" --table-only
+
+lab: $(STAMP) ## open JupyterLab on the notebooks
+	$(RUN) -m jupyterlab notebooks
+
+lint: $(STAMP) ## check style, and that the notebooks are stored without outputs
+	$(RUN) -m ruff check .
+	$(RUN) -m nbstripout --verify --extra-keys metadata.papermill notebooks/*.ipynb
+
+clean: ## remove the environment and caches; results stay
+	rm -rf $(ENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find nram tests notebooks -name __pycache__ -prune -exec rm -rf {} +
