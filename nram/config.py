@@ -1,6 +1,7 @@
 """All settings of a training run, and the recommended ones per task."""
 
 import difflib
+import math
 from dataclasses import asdict, dataclass, fields
 
 from nram import kernels, tasks
@@ -112,24 +113,23 @@ class TrainConfig:
 
     def _check_types(self) -> None:
         for each in fields(self):
-            value, default = getattr(self, each.name), each.default
-            if each.type == Bounds:
-                numbers = isinstance(value, (tuple, list)) and len(value) == 2
-                if not numbers or not all(_is_number(bound) for bound in value) or value[0] > value[1]:
-                    raise ValueError(f"{each.name} must be two numbers (low, high), not {value!r}")
-                object.__setattr__(self, each.name, (float(value[0]), float(value[1])))
-            elif each.type in (int, int | None):
-                if not (isinstance(value, int) and not isinstance(value, bool)) and not (
-                    value is None and each.type != int
-                ):
-                    raise ValueError(f"{each.name} must be an integer, not {value!r}")
-            elif each.type in (float, float | None):
-                if not _is_number(value) and not (value is None and each.type != float):
-                    raise ValueError(f"{each.name} must be a number, not {value!r}")
-                if value is not None:
-                    object.__setattr__(self, each.name, float(value))
-            elif not isinstance(value, each.type):
-                raise ValueError(f"{each.name} must be of type {each.type.__name__}, not {value!r} (as {default!r})")
+            name, value, kind = each.name, getattr(self, each.name), each.type
+            if value is None and kind in (int | None, float | None):
+                continue
+            if kind == Bounds:
+                numbers = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
+                if not numbers or value[0] > value[1]:
+                    raise ValueError(f"{name} must be two numbers (low, high), not {value!r}")
+                object.__setattr__(self, name, (float(value[0]), float(value[1])))
+            elif kind in (int, int | None):
+                if not isinstance(value, int) or isinstance(value, bool):
+                    raise ValueError(f"{name} must be an integer, not {value!r}")
+            elif kind in (float, float | None):
+                if not _is_number(value):
+                    raise ValueError(f"{name} must be a finite number, not {value!r}")
+                object.__setattr__(self, name, float(value))
+            elif not isinstance(value, kind):
+                raise ValueError(f"{name} must be of type {kind.__name__}, not {value!r}")
 
     def _check_values(self, task) -> None:
         for name in ("population", "batch_size", "level_gap", "restart_after", "verify_cases", "num_registers"):
@@ -172,8 +172,8 @@ class TrainConfig:
         for name in settings:
             if name not in names:
                 nearest = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {nearest[0]}?" if nearest else ""
-                raise ValueError(f"unknown setting {name!r}{hint} Valid: {', '.join(names)}")
+                hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+                raise ValueError(f"unknown setting {name!r}{hint}; valid: {', '.join(names)}")
         return cls(**settings)
 
     def to_dict(self) -> dict:
@@ -182,4 +182,4 @@ class TrainConfig:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -14,7 +14,16 @@ from nram.circuit import Layout
 from nram.controller import LSTM, MLP, clip_gradient
 from nram.modules import read, write
 
-__all__ = ["Outcome", "initial_registers", "median_stop", "one_hot_memory", "produce", "stop_probs", "timestep", "unroll"]
+__all__ = [
+    "Outcome",
+    "initial_registers",
+    "median_stop",
+    "one_hot_memory",
+    "produce",
+    "stop_probs",
+    "timestep",
+    "unroll",
+]
 
 
 class Outcome(NamedTuple):
@@ -97,7 +106,7 @@ def one_hot_memory(memory_ints: Tensor, dtype) -> Tensor:
 
 
 def stop_probs(stop_logits: Tensor, limit: Tensor) -> Tensor:
-    """p_t = f_t * prod_{i<t} (1 - f_i), with the rest at the forced stop: stop_logits [T, ...], limit [...] -> [T, ...].
+    """p_t = f_t * prod_{i<t} (1 - f_i): stop_logits [T, ...], limit [...] -> [T, ...].
 
     The machine is forced to stop after its `limit`-th timestep; p is 0 from then on.
     """
@@ -109,7 +118,7 @@ def stop_probs(stop_logits: Tensor, limit: Tensor) -> Tensor:
 
 
 def median_stop(stop_logits: Tensor, limit: Tensor) -> Tensor:
-    """The first timestep t (from 0) with p_0 + ... + p_t >= 1/2: stop_logits [T, ...], limit [...] -> LongTensor[...]."""
+    """The first timestep t, from 0, with p_0 + ... + p_t >= 1/2: stop_logits [T, ...], limit [...] -> [...], long."""
     alive = torch.nn.functional.logsigmoid(-stop_logits).cumsum(0).exp()  # after timestep t: 1 - (p_0 + ... + p_t)
     return torch.minimum((alive > 0.5).sum(0), limit - 1)
 

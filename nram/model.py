@@ -92,7 +92,7 @@ class DiscreteMachine:
 
 
 def check_instances(memory: Tensor, limit: Tensor) -> None:
-    """Raise ValueError unless memory is LongTensor[B, M] with values in 0..M-1 and limit LongTensor[B] of at least 1."""
+    """Raise ValueError unless memory is LongTensor[B, M] of values in 0..M-1 and limit LongTensor[B] of at least 1."""
     if not isinstance(memory, Tensor) or memory.dtype != torch.long or memory.dim() != 2:
         raise ValueError("memory must be a LongTensor of shape [B, M]")
     if not isinstance(limit, Tensor) or limit.dtype != torch.long or limit.shape != memory.shape[:1]:

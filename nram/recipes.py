@@ -1,4 +1,4 @@
-"""The recommended settings per task, where they differ from `TrainConfig`'s defaults: data, a reason for each choice."""
+"""The recommended settings per task, where they differ from `TrainConfig`'s defaults, with a reason for each."""
 
 RECIPES: dict[str, dict] = {
     # Two registers hold the pointers, two are spare; the answer is one cell, so training is short.

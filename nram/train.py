@@ -231,7 +231,7 @@ def train_step(population: Population, generator: torch.Generator) -> None:
         log_floor=config.log_floor,
         kernel=config.kernel,
     )
-    # Activations' gradients are those of a single example's loss, so that their bound does not depend on the batch size.
+    # The sum, not the mean: activations' gradients are those of one example, and so is the bound on them.
     loss = loss_per_example(outcome, limit, coefficient).sum()
     gradients = torch.autograd.grad(loss, list(population.params.values()))
     with torch.no_grad():
@@ -269,8 +269,9 @@ def train(config: TrainConfig, progress: bool = True, task: tasks.Task | None = 
     """Train a population until a member is solved or `budget_seconds` are gone.
 
     A member is a candidate while its error at its level is small; it is solved when neither it nor its discretized form
-    makes an error on `verify_cases` fresh cases, half of them at the train difficulty and half uniform up to it. With `config.keep_going` solved members are
-    counted and started afresh until the budget is gone. Ctrl-C ends training with the best machine so far.
+    makes an error on `verify_cases` fresh cases, half of them at the train difficulty and half uniform up to it. With
+    `config.keep_going` solved members are counted and started afresh until the budget is gone. Ctrl-C ends training
+    with the best machine so far.
 
     task: the task itself, for one that is not among the ten. on_check(population, seconds): called every few batches.
     """

@@ -20,7 +20,9 @@ from nram.modules import MODULES
 DOUBLE = torch.float64
 
 
-def make_machine(kind="mlp", population=2, registers=3, repetitions=1, hidden=5, seed=0, dtype=DOUBLE, scale=1.0, stop=0.0):
+def make_machine(
+    kind="mlp", population=2, registers=3, repetitions=1, hidden=5, seed=0, dtype=DOUBLE, scale=1.0, stop=0.0
+):
     layout = Layout(registers, repetitions)
     controller = make_controller(kind, layout, hidden)
     generator = torch.Generator().manual_seed(seed)
