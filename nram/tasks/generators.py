@@ -1,0 +1,238 @@
+"""Examples of the ten tasks, drawn as whole batches (SPEC section 4; appendix A of the paper).
+
+Every function takes difficulty LongTensor[B], the number of cells M and a generator on difficulty's device, and returns
+(memory LongTensor[B, M], target LongTensor[B, M], mask BoolTensor[B, M]). Each example has a difficulty of its own: n
+is the column LongTensor[B, 1] of difficulties, so that `cell <= n` is a BoolTensor[B, M]. NULL is 0.
+
+Where an example has fewer nodes than the largest of its batch, the nodes that it lacks get the address 0. What is
+written to them lands in the header, the first cells of the memory, which is therefore written last.
+
+Deviation: array elements and list values are drawn from 1..M-1, because 0 is NULL.
+"""
+
+import torch
+from torch import Tensor
+
+Example = tuple[Tensor, Tensor, Tensor]
+Rng = torch.Generator | None
+
+
+def access(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """k, A[0..n-1], NULL: cell 0 receives the element that k points at.
+
+    Deviation: k is the absolute address of an element, as in the published execution, not an index into A.
+    """
+    n, cell = difficulty[:, None], _cells(difficulty, num_cells)
+    memory = _elements(num_cells, difficulty, num_cells, generator) * ((cell >= 1) & (cell <= n))
+    k = 1 + _below(n, generator)
+    memory[:, :1] = k
+    target = memory.clone()
+    target[:, :1] = memory.gather(1, k)
+    return memory, target, (cell == 0).expand_as(memory)
+
+
+def increment(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """A[0..n-1], NULL: every element receives its successor modulo M, in place."""
+    mask = _cells(difficulty, num_cells) < difficulty[:, None]
+    memory = _elements(num_cells, difficulty, num_cells, generator) * mask
+    return memory, (memory + mask) % num_cells, mask
+
+
+def copy(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """p, A[0..n-1], p pointing at the first cell after A: A is copied to p..p+n-1."""
+    return _move(difficulty, num_cells, generator, reverse=False)
+
+
+def reverse(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """Laid out as `copy`: A is written to p..p+n-1 in reverse order."""
+    return _move(difficulty, num_cells, generator, reverse=True)
+
+
+def _move(difficulty: Tensor, num_cells: int, generator: Rng, reverse: bool) -> Example:
+    n, cell = difficulty[:, None], _cells(difficulty, num_cells)
+    memory = _elements(num_cells, difficulty, num_cells, generator) * (cell <= n)
+    memory[:, :1] = n + 1
+    mask = (cell > n) & (cell <= 2 * n)
+    source = 2 * n + 1 - cell if reverse else cell - n
+    return memory, torch.where(mask, memory.gather(1, source.clamp(0, num_cells - 1)), memory), mask
+
+
+def swap(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """p, q, A[0..n-1], 0: the elements at the addresses p and q of A change places.
+
+    Deviation: every cell of A counts as output, not only the two that change, so that destroying a third is an error.
+    Deviation: p and q differ, and so do the elements there: leaving the memory as it is, is never right.
+    """
+    n, cell = difficulty[:, None], _cells(difficulty, num_cells)
+    mask = (cell >= 2) & (cell < n + 2)
+    memory = _elements(num_cells, difficulty, num_cells, generator) * mask
+    first = _below(n, generator)
+    p, q = 2 + first, 2 + (first + 1 + _below(n - 1, generator)) % n
+    at_p = memory.gather(1, p)
+    at_q = 1 + (at_p + _below(torch.full_like(n, num_cells - 2), generator)) % (num_cells - 1)  # any but at_p
+    memory.scatter_(1, q, at_q)
+    memory[:, :2] = torch.cat((p, q), 1)
+    return memory, memory.scatter(1, p, at_q).scatter_(1, q, at_p), mask
+
+
+def permutation(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """a, P[0..n-1], A[0..n-1], a pointing at A: A[P[0]], ..., A[P[n-1]] are written over P.
+
+    Deviation: P holds 0..n-1, as in appendix A, where section 4.2 says 1..n.
+    """
+    n, cell = difficulty[:, None], _cells(difficulty, num_cells)
+    memory = _elements(num_cells, difficulty, num_cells, generator) * (cell <= 2 * n)
+    mask = (cell >= 1) & (cell <= n)
+    order = _ordered_subset(n, n, generator)
+    behind_header = slice(1, 1 + order.shape[1])
+    memory[:, behind_header] = torch.where(mask[:, behind_header], order, memory[:, behind_header])
+    memory[:, :1] = n + 1
+    source = (n + 1 + memory).clamp_(max=num_cells - 1)
+    return memory, torch.where(mask, memory.gather(1, source), memory), mask
+
+
+def listk(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """head, k, out, then n nodes (next, value) at random places: cell `out` receives the value k hops after the head.
+
+    k is uniform on 0..n-1.
+    Deviation: `out` is cell 2 and holds its own address at the start.
+    """
+    n = difficulty[:, None]
+    memory = n.new_zeros(len(n), num_cells)
+    address, values = _write_list(memory, n, generator)
+    k = _below(n, generator)
+    return _with_header(memory, (address[:, :1], k, torch.full_like(n, 2)), out=2, answer=values.gather(1, k))
+
+
+def listsearch(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """head, v, out, then nodes as in `listk`: cell `out` receives the address of the first node that holds v.
+
+    v is the value of a uniformly chosen node. Every free cell holds trash from 1..M-1.
+    Deviation: `out` is cell 2 and holds its own address at the start.
+    """
+    n = difficulty[:, None]
+    memory = _elements(num_cells, difficulty, num_cells, generator)
+    address, values = _write_list(memory, n, generator)
+    wanted = values.gather(1, _below(n, generator))
+    found = ((values == wanted) & (address > 0)).long().argmax(1, keepdim=True)  # argmax takes the first of equals
+    return _with_header(memory, (address[:, :1], wanted, torch.full_like(n, 2)), out=2, answer=address.gather(1, found))
+
+
+def _write_list(memory: Tensor, n: Tensor, generator: Rng) -> tuple[Tensor, Tensor]:
+    """Writes n nodes behind a header of three cells; their addresses and values LongTensor[B, N] in list order."""
+    num_cells = memory.shape[1]
+    address = _node_places(n, 3, 2, num_cells, generator)
+    values = _elements(num_cells, n, address.shape[1], generator)
+    following = torch.nn.functional.pad(address[:, 1:], (0, 1))  # the last node's next is NULL
+    memory.scatter_(1, address, following).scatter_(1, address + 1, values)
+    return address, values
+
+
+def merge(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """a, b, o, A[0..n-1], G, B[0..m-1], G, both sorted, o the cell after the second G: both are merged from o on.
+
+    The difficulty d is n + m; n is uniform on 1..d-1, elements may repeat.
+    Deviation: G is M-1 and elements are drawn from 1..M-2, so that G is larger than every element.
+    """
+    d, cell = difficulty[:, None], _cells(difficulty, num_cells)
+    n = 1 + _below(d - 1, generator)
+    values = _elements(num_cells - 1, difficulty, int(difficulty.max()), generator)
+    exists = _cells(difficulty, values.shape[1]) < d
+    merged, drawn_as = values.masked_fill_(~exists, num_cells).sort(1)
+    # A is what the first n draws have become, B the rest: each keeps the sorted order.
+    from_a = drawn_as < n
+    nth_of_a = from_a.cumsum(1)
+    nth_of_b = _cells(difficulty, values.shape[1]) + 1 - nth_of_a
+    address = torch.where(from_a, 2 + nth_of_a, n + 3 + nth_of_b).masked_fill_(~exists, 0)
+    memory = d.new_zeros(len(d), num_cells)
+    memory.scatter_(1, address, merged).scatter_(1, torch.cat((n + 3, d + 4), 1), num_cells - 1)
+    memory[:, :3] = torch.cat((torch.full_like(n, 3), n + 4, d + 5), 1)
+    mask = (cell >= d + 5) & (cell < 2 * d + 5)
+    return memory, torch.where(mask, merged.gather(1, (cell - d - 5).clamp(0, values.shape[1] - 1)), memory), mask
+
+
+def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """root, out, d_1..d_k, NULL, then n nodes (value, left, right) at random places.
+
+    Cell `out` receives the value of the node where the path d_1..d_k from the root ends.
+    The tree is the binary search tree of n distinct values inserted in random order. d is 0 for left, 1 for right. The
+    path has n cells, room for the longest and its NULL, whatever its length: where nodes may lie depends on the
+    difficulty alone.
+    Deviation: NULL and left are the same symbol, so the path's end is drawn from the nodes without a left child:
+    following further NULLs meets a NULL pointer.
+    Deviation: `out` is cell 1 and holds its own address at the start.
+    """
+    n = difficulty[:, None]
+    memory = n.new_zeros(len(n), num_cells)
+    address = _node_places(n, n + 2, 3, num_cells, generator)
+    values = 1 + _ordered_subset(n, torch.full_like(n, num_cells - 1), generator)  # node s is the s-th to be inserted
+    node = _cells(difficulty, values.shape[1])
+
+    # A new value belongs between its two neighbours among the values already in the tree, and the one of them that came
+    # later has the free place. All pairs [B, node, other] at once.
+    difference = values.int()[:, None, :] - values.int()[:, :, None]
+    earlier = node < node[:, None]
+    below = torch.where(earlier & (difference < 0), difference, -num_cells).max(2)
+    above = torch.where(earlier & (difference > 0), difference, num_cells).min(2)
+    below_node = below.indices.masked_fill_(below.values == -num_cells, -1)
+    above_node = above.indices.masked_fill_(above.values == num_cells, -1)
+    parent_address = address.gather(1, torch.maximum(below_node, above_node).clamp_(min=0))
+    pointer = parent_address + 1 + (below_node > above_node)
+    memory.scatter_(1, pointer * ((node > 0) & (node < n)), address).scatter_(1, address, values)
+
+    may_end = (node < n) & (memory.gather(1, address + 1) == 0)
+    keys = torch.rand(may_end.shape, generator=generator, device=n.device)
+    end = keys.masked_fill_(~may_end, -1).argmax(1, keepdim=True)
+    answer = values.gather(1, end)
+    # The end lies below those inserted before it that were then, on their side, the nearest to it in value.
+    smaller, larger = (node < end) & (values < answer), (node < end) & (values > answer)
+    right = smaller & (values == (values * smaller).cummax(1).values)
+    left = larger & (values == values.masked_fill(~larger, num_cells).cummin(1).values)
+    step = (right | left).cumsum(1)
+    memory.scatter_(1, (1 + step) * right, 1)
+    return _with_header(memory, (address[:, :1], torch.ones_like(n)), out=1, answer=answer)
+
+
+def _with_header(memory: Tensor, header: tuple[Tensor, ...], out: int, answer: Tensor) -> Example:
+    """Writes the header's columns [B, 1] into the first cells; the example whose only output cell is `out`."""
+    memory[:, : len(header)] = torch.cat(header, 1)
+    target = memory.clone()
+    target[:, out : out + 1] = answer
+    mask = torch.zeros_like(memory, dtype=torch.bool)
+    mask[:, out] = True
+    return memory, target, mask
+
+
+def _cells(like: Tensor, num_cells: int) -> Tensor:
+    """0..num_cells-1 on the device of `like`."""
+    return torch.arange(num_cells, device=like.device)
+
+
+def _elements(above: int, like: Tensor, count: int, generator: Rng) -> Tensor:
+    """LongTensor[B, count] of integers uniform on 1..above-1."""
+    return torch.randint(1, above, (len(like), count), generator=generator, device=like.device)
+
+
+def _below(count: Tensor, generator: Rng) -> Tensor:
+    """Integers uniform on 0..count-1, each for its own count, in the shape of count (to within count / 2^48)."""
+    return torch.randint(2**48, count.shape, generator=generator, device=count.device) % count
+
+
+def _ordered_subset(n: Tensor, items: Tensor, generator: Rng) -> Tensor:
+    """LongTensor[B, max n]: row b starts with n[b] distinct integers of 0..items[b]-1, in uniformly random order."""
+    width = int(items.max())
+    keys = torch.rand(len(n), width, generator=generator, device=n.device)
+    keys.masked_fill_(_cells(n, width) >= items, 2)
+    return keys.topk(int(n.max()), largest=False).indices
+
+
+def _node_places(n: Tensor, first: Tensor | int, size: int, num_cells: int, generator: Rng) -> Tensor:
+    """LongTensor[B, max n]: addresses of n[b] disjoint nodes of `size` cells each in cells first..M-1, in random order.
+
+    Nodes and free cells form one row of items; which of them are nodes is uniformly random. Nodes past n[b] get 0.
+    """
+    item = _ordered_subset(n, num_cells - first - (size - 1) * n, generator)
+    exists = _cells(n, item.shape[1]) < n
+    is_node = item.new_zeros(len(n), num_cells).scatter_(1, item, exists.long())
+    nodes_before = is_node.cumsum(1).gather(1, item) - 1
+    return (first + item + (size - 1) * nodes_before) * exists

@@ -1,0 +1,151 @@
+"""What a task is: sizes, a time limit, a generator of examples, and a plain solver to check it against.
+
+A task of one's own needs no more than a function that draws examples. Here is the sum of an array that ends in NULL:
+
+    def draw_sum(difficulty, num_cells, generator):
+        cell = torch.arange(num_cells, device=difficulty.device)
+        in_array = (cell >= 1) & (cell <= difficulty[:, None])
+        elements = torch.randint(1, num_cells, in_array.shape, generator=generator, device=difficulty.device)
+        memory = elements * in_array
+        target = memory.clone()
+        target[:, 0] = memory.sum(1) % num_cells
+        return memory, target, (cell == 0).expand_as(memory)
+
+    total = Task(
+        key="sum", title="Sum", min_difficulty=1, train_difficulty=8,
+        cells_slope=1, cells_offset=2, limit_slope=1, limit_offset=4, generate=draw_sum,
+    )
+    batch = total.sample(torch.tensor([1, 8, 3]), num_cells=total.min_cells(8))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Generate", "Solver", "Task"]
+
+Generate = Callable[[Tensor, int, torch.Generator | None], tuple[Tensor, Tensor, Tensor]]
+Solver = Callable[[list[int]], object]
+
+
+class Batch(NamedTuple):
+    """B examples of one task, in memories of M cells.
+
+    memory: LongTensor[B, M], the tape at the start, integers of 0..M-1.
+    target: LongTensor[B, M], what the output cells must hold at the end; `memory` everywhere else.
+    mask: BoolTensor[B, M], the output cells. Loss and error look at no other.
+    limit: LongTensor[B], the timesteps a machine may take; a function of the difficulty alone.
+    difficulty: LongTensor[B], as asked for.
+    """
+
+    memory: Tensor
+    target: Tensor
+    mask: Tensor
+    limit: Tensor
+    difficulty: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task (SPEC section 4; appendix A of the paper).
+
+    Memory size and time limit are straight lines in the difficulty, so that nothing but the difficulty can shape them:
+    a limit that knew the instance would tell the machine when to stop.
+
+    key: its name in code, folders, parameters and tables.
+    title: its name in the paper.
+    min_difficulty, max_difficulty: the difficulties it is defined for; None for no maximum.
+    train_difficulty: the hardest difficulty met in training (Table 1).
+    cells_slope, cells_offset: the smallest memory, slope * difficulty + offset cells.
+    limit_slope, limit_offset: the time limit, slope * difficulty + offset timesteps.
+    generate: (difficulty LongTensor[B], num_cells M, generator) -> (memory LongTensor[B, M], target LongTensor[B, M],
+        mask BoolTensor[B, M]) as in `Batch`, on the difficulty's device. Difficulties differ from example to example.
+    solver: takes a memory as a list of M integers and, told nothing else, changes it in place into what a perfect
+        machine leaves behind; None if there is none, and `solve` cannot be called.
+    Raises ValueError for memories or limits that shrink or vanish, or a train_difficulty out of range.
+    """
+
+    key: str
+    title: str
+    min_difficulty: int
+    train_difficulty: int
+    cells_slope: int
+    cells_offset: int
+    limit_slope: int
+    limit_offset: int
+    generate: Generate
+    solver: Solver | None = None
+    max_difficulty: int | None = None
+
+    def __post_init__(self):
+        if self.cells_slope < 0 or self.limit_slope < 0:
+            raise ValueError(f"task {self.key!r}: neither memory nor time limit may shrink as the difficulty grows")
+        if self.min_cells(self.min_difficulty) < 1 or self.limit(self.min_difficulty) < 1:
+            raise ValueError(f"task {self.key!r}: every difficulty needs at least one cell and one timestep")
+        self._check(self.train_difficulty)
+
+    def min_cells(self, difficulty: int) -> int:
+        """The smallest memory, in cells, that holds every example of this difficulty and of any below it."""
+        return self.cells_slope * difficulty + self.cells_offset
+
+    def limit(self, difficulty: int | Tensor) -> int | Tensor:
+        """The time limit in timesteps: an int for an int, a LongTensor for a LongTensor of the same shape."""
+        return self.limit_slope * difficulty + self.limit_offset
+
+    def with_limit(self, slope: int, offset: int) -> "Task":
+        """The same task with the time limit slope * difficulty + offset. ValueError if that is below one timestep."""
+        return replace(self, limit_slope=slope, limit_offset=offset)
+
+    def sample(self, difficulty: Tensor, num_cells: int, generator: torch.Generator | None = None) -> Batch:
+        """Draws an example of each difficulty of LongTensor[B], in memories of `num_cells` cells, on the same device.
+
+        `generator` must live on that device; None takes PyTorch's own. What a seed gives depends on the device and on
+        all the difficulties of the batch.
+        Raises ValueError if difficulty is not a LongTensor[B] with B > 0 or leaves the task's range, or if the memory
+        is too small for it.
+        """
+        if not isinstance(difficulty, Tensor) or difficulty.dtype != torch.long:
+            kind = difficulty.dtype if isinstance(difficulty, Tensor) else type(difficulty).__name__
+            raise ValueError(f"difficulty must be a tensor of torch.int64, not {kind}")
+        if difficulty.ndim != 1 or len(difficulty) == 0:
+            raise ValueError(f"difficulty must have the shape [B] with B > 0, not {list(difficulty.shape)}")
+        easiest, hardest = (int(bound) for bound in difficulty.aminmax())
+        self._check(easiest)
+        self._check(hardest, num_cells)
+        memory, target, mask = self.generate(difficulty, num_cells, generator)
+        self._check_generated("memory", memory, torch.long, (len(difficulty), num_cells))
+        self._check_generated("target", target, torch.long, (len(difficulty), num_cells))
+        self._check_generated("mask", mask, torch.bool, (len(difficulty), num_cells))
+        return Batch(memory, target, mask.contiguous(), self.limit(difficulty), difficulty)
+
+    def solve(self, memory: list[int], difficulty: int) -> list[int]:
+        """The memory a perfect machine leaves behind, in plain Python and without the generator's knowledge.
+
+        The difficulty is only checked: the solver, like a machine, finds everything in the memory.
+        Raises ValueError if the task has no solver, or if difficulty or memory size is out of range.
+        """
+        if self.solver is None:
+            raise ValueError(f"task {self.key!r} was defined without a solver")
+        self._check(difficulty, len(memory))
+        final = list(memory)
+        self.solver(final)
+        return final
+
+    def _check(self, difficulty: int, num_cells: int | None = None) -> None:
+        if difficulty < self.min_difficulty:
+            raise ValueError(f"task {self.key!r} starts at difficulty {self.min_difficulty}, not {difficulty}")
+        if self.max_difficulty is not None and difficulty > self.max_difficulty:
+            raise ValueError(f"task {self.key!r} ends at difficulty {self.max_difficulty}, not {difficulty}")
+        needed = self.min_cells(difficulty)
+        if num_cells is not None and num_cells < needed:
+            raise ValueError(
+                f"task {self.key!r} at difficulty {difficulty} needs at least {needed} cells, not {num_cells}"
+            )
+
+    def _check_generated(self, name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+        if tensor.dtype != dtype or tensor.shape != shape:
+            found = f"{tensor.dtype} {list(tensor.shape)}"
+            raise ValueError(f"task {self.key!r} generated a {name} of {found}, not {dtype} {list(shape)}")
