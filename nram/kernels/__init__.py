@@ -1,0 +1,70 @@
+"""Runs of whole machines, by the fastest implementation for the tensors' device or by one that is named.
+
+    "reference"  nram.machine: plain PyTorch, any device
+    "cpu"        nram.kernels.cpu: the whole run fused with Numba
+    "auto"       the fused one of the device if there is one, else the reference
+
+All have the meaning of `nram.machine`; `nram.kernels.fused` writes down what a fused implementation must offer.
+"""
+
+import torch
+
+from nram import machine
+from nram.kernels import fused
+
+__all__ = ["KERNELS", "produce", "resolve", "unroll", "warm_up", "will_compile"]
+
+KERNELS = ("auto", "reference", "cpu")
+_FUSED = {"cpu": "cpu"}  # device type -> the fused kernel for it
+
+
+def resolve(kernel: str = "auto", device: torch.device | str = "cpu") -> str:
+    """The name of the implementation that `kernel` means on this device; never "auto".
+
+    Raises ValueError for an unknown kernel, or for one that does not run on this device.
+    """
+    if kernel not in KERNELS:
+        raise ValueError(f"unknown kernel {kernel!r}; valid: {', '.join(KERNELS)}")
+    kind = torch.device(device).type
+    best = _FUSED.get(kind, "reference")
+    if kernel not in ("auto", "reference", best):
+        raise ValueError(f"kernel {kernel!r} does not run on {kind!r}; valid there: auto, reference, {best}")
+    return best if kernel == "auto" else kernel
+
+
+def _module(name: str):
+    """The kernel module of a resolved name; None for the reference. Imported late: it takes Numba a second."""
+    if name == "reference":
+        return None
+    from nram.kernels import cpu
+
+    return {"cpu": cpu}[name]
+
+
+def unroll(layout, controller, params, memory, target, mask, limit, *, kernel: str = "auto", **options):
+    """`nram.machine.unroll` by the given kernel: same arguments, same `Outcome`."""
+    module = _module(resolve(kernel, memory.device))
+    if module is None:
+        return machine.unroll(layout, controller, params, memory, target, mask, limit, **options)
+    return fused.unroll(module, layout, controller, params, memory, target, mask, limit, **options)
+
+
+def produce(layout, controller, params, memory, limit, *, kernel: str = "auto"):
+    """`nram.machine.produce` by the given kernel: LongTensor[P, B, M]."""
+    module = _module(resolve(kernel, memory.device))
+    if module is None:
+        return machine.produce(layout, controller, params, memory, limit)
+    return fused.produce(module, layout, controller, params, memory, limit)
+
+
+def will_compile(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> bool:
+    """Whether the first run on this device compiles something first, which takes tens of seconds."""
+    module = _module(resolve(kernel, device))
+    return module is not None and module.will_compile(dtype)
+
+
+def warm_up(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> None:
+    """Compile, or load from the cache, what the first run on this device needs."""
+    module = _module(resolve(kernel, device))
+    if module is not None:
+        module.warm_up(dtype)

@@ -1,0 +1,101 @@
+"""The fused run as one differentiable operation: same signatures and meaning as `nram.machine`.
+
+A kernel module (cpu.py, gpu.py) offers `Workspace()` and
+
+    Pass(layout, controller, params, memory, target, mask, limit, *, clip, want_entropy, log_floor, workspace, keep,
+         produce=False)
+
+which runs the machine forward on construction and then holds log_likelihood, stop_logits, entropy [T, P, B],
+wrong_cells, stop_step [P, B], and with produce=True produced [P, B, M] (the run may then end at the median stop);
+with keep=True, `.backward(d_log_likelihood, d_stop_logits, d_entropy)` returns the parameters' gradients by name, once
+(None stands for a gradient of zero). A workspace belongs to one pass at a time. Further `will_compile(dtype)` and
+`warm_up(dtype)`.
+"""
+
+import threading
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from nram.machine import Outcome
+
+__all__ = ["produce", "unroll"]
+
+
+class _Workspaces:
+    """At most one idle workspace per kernel, so that successive training steps use the same memory."""
+
+    def __init__(self):
+        self._idle = {}
+        self._lock = threading.Lock()
+
+    def take(self, kernel):
+        with self._lock:
+            return self._idle.pop(kernel, None) or kernel.Workspace()
+
+    def give_back(self, kernel, workspace):
+        with self._lock:
+            self._idle[kernel] = workspace
+
+    def clear(self):
+        with self._lock:
+            self._idle.clear()
+
+
+workspaces = _Workspaces()
+
+
+class _Lease:
+    """A pass with its workspace, which is given back when nothing refers to the pass any more."""
+
+    def __init__(self, kernel, *args, **kwargs):
+        self.kernel, self.workspace = kernel, workspaces.take(kernel)
+        self.run = kernel.Pass(*args, workspace=self.workspace, **kwargs)
+
+    def __del__(self):
+        workspaces.give_back(self.kernel, self.workspace)
+
+
+class _Unroll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, kernel, layout, controller, names, data, options, *params):
+        keep = any(ctx.needs_input_grad)
+        lease = _Lease(kernel, layout, controller, dict(zip(names, params, strict=True)), *data, keep=keep, **options)
+        run = lease.run
+        ctx.lease, ctx.names = lease if keep else None, names
+        ctx.mark_non_differentiable(run.wrong_cells, run.stop_step)
+        if not options["want_entropy"]:
+            ctx.mark_non_differentiable(run.entropy)
+        ctx.set_materialize_grads(False)
+        return run.log_likelihood, run.stop_logits, run.entropy, run.wrong_cells, run.stop_step
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_log_likelihood, d_stop_logits, d_entropy, *_):
+        if ctx.lease is None:
+            raise RuntimeError("the run's history is gone: backward can be called once")
+        lease, ctx.lease = ctx.lease, None
+        gradients = lease.run.backward(d_log_likelihood, d_stop_logits, d_entropy)
+        return (None,) * 6 + tuple(gradients[name] for name in ctx.names)
+
+
+def unroll(
+    kernel, layout, controller, params, memory, target, mask, limit, *, clip=None, want_entropy=False, log_floor=1e-6
+) -> Outcome:
+    """`nram.machine.unroll` on the given kernel module."""
+    options = {"clip": clip, "want_entropy": want_entropy, "log_floor": log_floor}
+    likelihood, stop_logits, entropy, wrong_cells, stop_step = _Unroll.apply(
+        kernel, layout, controller, tuple(params), (memory, target, mask, limit), options, *params.values()
+    )
+    return Outcome(likelihood, stop_logits, entropy if want_entropy else None, wrong_cells, stop_step)
+
+
+@torch.no_grad()
+def produce(kernel, layout, controller, params, memory, limit):
+    """`nram.machine.produce` on the given kernel module."""
+    params = {name: value.detach() for name, value in params.items()}
+    mask = torch.zeros_like(memory, dtype=torch.bool)
+    return _Lease(
+        kernel, layout, controller, params, memory, memory, mask, limit, clip=None, want_entropy=False, log_floor=1.0,
+        keep=False, produce=True,
+    ).run.produced
