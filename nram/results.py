@@ -141,9 +141,9 @@ def collect_provenance(
 
 def _command_line() -> str:
     """This process's command line, without the folder of the interpreter or of an installed script."""
-    if "ipykernel" in sys.modules:
-        return "a notebook, by hand"
     arguments = sys.orig_argv[1:]
+    if "ipykernel_launcher" in arguments:
+        return "a notebook, by hand"
     if arguments and "bin" in Path(arguments[0]).parts:
         return shlex.join([Path(arguments[0]).name, *arguments[1:]])
     return shlex.join(["python", *arguments])
@@ -335,12 +335,16 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def find_run(folder: str | Path, config: dict) -> Path | None:
-    """The finished run of this configuration in a folder of runs, or None. Raises ValueError if it is broken."""
+    """The finished run of this configuration in a folder of runs, or None. Raises ValueError if it is broken.
+
+    A run whose training was interrupted by hand is not finished.
+    """
     path = Path(folder) / run_name(config)
     if not path.is_dir():
         return None
     run = load_run(path)
-    return path if run.provenance["config_hash"] == config_hash(config) else None
+    same = run.provenance["config_hash"] == config_hash(config)
+    return path if same and run.metrics.get("stopped_by") != "interrupt" else None
 
 
 def _each_run(folder: str | Path):

@@ -96,6 +96,14 @@ def test_a_finished_run_is_found_by_its_configuration_alone(tmp_path):
     assert results.find_run(tmp_path, CONFIG | {"seed": 1}) is None
 
 
+def test_an_interrupted_run_is_not_a_finished_one(tmp_path):
+    save(tmp_path, metrics={"stopped_by": "interrupt"})
+    assert results.find_run(tmp_path, CONFIG) is None
+    assert len(results.load_runs(tmp_path)) == 1
+    save(tmp_path, metrics={"stopped_by": "budget"})
+    assert results.find_run(tmp_path, CONFIG) is not None
+
+
 def test_another_run_under_the_same_name_is_not_taken(tmp_path):
     folder = save(tmp_path)
     other = CONFIG | {"seed": 1}
