@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from nram import kernels
 from nram.circuit import Layout
 from nram.controller import make_controller
 from nram.discrete import produce_discrete
+from nram.program import Program, from_machine
 
 __all__ = ["DiscreteMachine", "Machine", "load"]
 
@@ -84,10 +86,24 @@ class DiscreteMachine:
 
     machine: Machine
 
+    @cached_property
+    def program(self) -> Program | None:
+        """The machine as a table; None for an LSTM, or where 2^R patterns are more than runs would look up."""
+        if self.machine.controller_kind != "mlp" or self.machine.num_registers > 12:
+            return None
+        return from_machine(self.machine, simplify=False)
+
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
-        """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run."""
+        """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run.
+
+        An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs as `nram.discrete` defines.
+        """
         check_instances(memory, limit)
         machine = self.machine
+        if self.program is not None:
+            cells = memory.cpu().clone()
+            self.program.code.run(cells.numpy(), limit.cpu().numpy())
+            return cells.to(memory.device)
         return produce_discrete(machine.layout, machine.controller, machine.population_params, memory, limit)
 
 

@@ -94,6 +94,11 @@ class Program:
         return Code(self.layout, self.circuits, self.rows, self.num_states)
 
     @property
+    def states(self) -> list[int]:
+        """The controller states that have rows."""
+        return sorted({state for state, _ in self.rows})
+
+    @property
     def num_states(self) -> int:
         return 1 + max(max(state, row.next_state) for (state, _), row in self.rows.items())
 
@@ -131,6 +136,24 @@ class Program:
             state = row.next_state
         yield Step(tuple(registers), tuple(memory), None, (), ())
 
+    def visited(self, memory: list[int], limit: int) -> list[tuple[int, int]]:
+        """The (controller state, zero-pattern) of every timestep of a run."""
+        cells, registers, state, keys = list(memory), [0] * self.layout.num_registers, 0, []
+        for _ in range(limit):
+            keys.append((state, zero_pattern(registers)))
+            row = self.rows[keys[-1]]
+            registers, _, _ = run_circuit(self.circuits[row.circuit], registers, cells)
+            if row.stop:
+                break
+            state = row.next_state
+        return keys
+
+    def to_python(self) -> str:
+        """The text of a Python module that defines `run(memory, limit)` and needs nothing else."""
+        from nram.program.python_text import to_python
+
+        return to_python(self)
+
     def controller(self, strength: float = 1e4) -> tuple[MLP, dict[str, torch.Tensor]]:
         """A controller made by hand that emits these circuits: the MLP and one member's parameters.
 
@@ -167,7 +190,7 @@ class Program:
     def __str__(self) -> str:
         """The program as rules that `parse` reads, if it has one controller state; else with the states' numbers."""
         lines = []
-        for state in range(self.num_states):
+        for state in self.states:
             for conditions, row in self.state_tree(state).leaves():
                 head = " and ".join(f"r{register + 1} {'=' if zero else '>'} 0" for register, zero in conditions)
                 state_head = f"state {state}: " if self.num_states > 1 else ""

@@ -1,0 +1,100 @@
+"""How far a program is right, and how fast it runs."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nram import tasks
+from nram.program.table import Program
+
+__all__ = ["LENGTHS", "first_failure", "seen_program", "timesteps_per_second", "try_lengths"]
+
+LENGTHS = (100, 1_000, 10_000, 100_000)
+LONGEST = {"walkbst": 1_000}  # its generator compares all pairs of nodes
+
+
+def try_lengths(
+    program: Program, task: tasks.Task | None = None, lengths=LENGTHS, cases: int = 10, seed: int = 0
+) -> pd.DataFrame:
+    """The program against the task's solver, one row per length: the difficulty, such as the number of elements.
+
+    Columns: task, length, num_cells (M), limit (timesteps), cases, wrong_cases, error (wrong / output cells), seconds
+    (of the program alone). Lengths that the task has not, or whose examples would not fit into memory, are left out.
+    From 10,000 on there are a tenth of the cases.
+    """
+    task = task or tasks.get(program.task)
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for length in lengths:
+        longest = min(task.max_difficulty or length, LONGEST.get(task.key, length))
+        if not task.min_difficulty <= length <= longest:
+            continue
+        count = cases if length < 10_000 else max(1, cases // 10)
+        num_cells = max(3, task.min_cells(length))
+        wrong_cases, wrong, outputs, seconds = 0, 0, 0, 0.0
+        for _ in range(count):
+            batch = task.sample(torch.tensor([length]), num_cells, generator)
+            cells = batch.memory[0].tolist()
+            memory, mask = np.array(cells), batch.mask[0].numpy()
+            start = time.perf_counter()
+            produced = program.run(memory, int(batch.limit[0]))
+            seconds += time.perf_counter() - start
+            expected = np.array(task.solve(cells, length))
+            missed = int(((produced != expected) & mask).sum())
+            wrong_cases += missed > 0
+            wrong += missed
+            outputs += int(mask.sum())
+        row = {"task": task.key, "length": length, "num_cells": num_cells, "limit": int(task.limit(length))}
+        row |= {"cases": count, "wrong_cases": wrong_cases, "error": wrong / outputs, "seconds": seconds}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def first_failure(frame: pd.DataFrame) -> int | None:
+    """The smallest length of a frame of `try_lengths` at which a case was wrong; None if all were right."""
+    failed = frame.loc[frame["wrong_cases"] > 0, "length"]
+    return int(failed.min()) if len(failed) else None
+
+
+def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 300, longest: int = 20) -> Program:
+    """The part of a program that valid examples of its task use: rows that none of `cases` examples met are dropped.
+
+    Each example has a difficulty of its own up to `longest` and a memory of the smallest size or of random size up to
+    twice that. On inputs of other kinds `run` may raise ValueError for want of a row.
+    """
+    task = task or tasks.get(program.task)
+    generator = torch.Generator().manual_seed(0)
+    longest = max(longest, task.min_difficulty)
+    seen = {}
+    for case in range(cases):
+        difficulty = task.min_difficulty + case % (longest - task.min_difficulty + 1)
+        smallest = max(3, task.min_cells(difficulty))
+        num_cells = smallest + (0 if case % 3 == 0 else int(torch.randint(smallest, (1,), generator=generator)))
+        batch = task.sample(torch.tensor([difficulty]), num_cells, generator)
+        for key in program.visited(batch.memory[0].tolist(), int(batch.limit[0])):
+            seen[key] = program.rows[key]
+    return Program(program.layout, program.circuits, seen, program.task)
+
+
+def timesteps_per_second(
+    program: Program, num_cells: int = 64, timesteps: int = 1_000_000, seconds: float = 0.5, seed: int = 0
+) -> float:
+    """Speed of the interpreter on one core, on random memories of `num_cells` cells, without copies and checks.
+
+    Runs of at most `timesteps` timesteps are repeated for `seconds`, up to 1,000 memories at a time so that the call
+    does not count in programs that stop early; what counts are the timesteps taken.
+    """
+    batch = max(1, min(1_000, 1_000_000 // num_cells))
+    memory = np.random.default_rng(seed).integers(0, num_cells, (batch, num_cells))
+    limit = np.full(batch, max(1, timesteps // batch))
+    program.code.run(memory.copy(), np.ones_like(limit))  # compiles
+    taken, spent = 0, 0.0
+    while spent < seconds:
+        cells = memory.copy()
+        start = time.perf_counter()
+        steps = program.code.run(cells, limit)
+        spent += time.perf_counter() - start
+        taken += int(np.abs(steps).sum())
+    return taken / spent
