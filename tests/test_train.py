@@ -1,0 +1,178 @@
+"""Training: the loss by hand, the curriculum's distribution, restarts, determinism, interruption, configuration."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nram import tasks, train
+from nram.config import TrainConfig
+from nram.machine import Outcome
+from nram.recipes import RECIPES
+
+
+def tiny(**overrides):
+    settings = dict(population=3, batch_size=4, hidden=8, budget_seconds=60.0, verify_cases=20)
+    return TrainConfig.for_task("access", **{**settings, "train_difficulty": 4, **overrides})
+
+
+def stop_after(checks):
+    """An on_check that ends training as Ctrl-C does, after so many checks: a training of a fixed number of batches."""
+    calls = []
+
+    def on_check(population, seconds):
+        calls.append(seconds)
+        if len(calls) == checks:
+            raise KeyboardInterrupt
+
+    return on_check
+
+
+def test_loss_is_the_likelihood_weighted_by_the_stop_probability_minus_the_entropy_bonus():
+    stop_logits = torch.tensor([0.0, 1.0, -2.0]).view(3, 1, 1)
+    log_likelihood = torch.tensor([-3.0, -2.0, -1.0]).view(3, 1, 1)
+    entropy = torch.tensor([0.5, 0.25, 0.125]).view(3, 1, 1)
+    outcome = Outcome(log_likelihood, stop_logits, entropy, None, None)
+    f0, f1 = 0.5, torch.tensor(1.0).sigmoid().item()
+    expected = 3 * f0 + 2 * (1 - f0) * f1 + 1 * (1 - f0) * (1 - f1) - 0.1 * 0.875
+    loss = train.loss_per_example(outcome, torch.tensor([[3]]), torch.tensor([0.1]))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_difficulties_follow_the_curriculum():
+    generator = torch.Generator().manual_seed(0)
+    level, high, size = torch.tensor([1, 4, 9]), 10, 200_000
+    difficulty = train.sample_difficulty(level, size, 1, high, generator)
+    for row, d in zip(difficulty, level.tolist(), strict=True):
+        at_level = 0.65 * 0.5 + 0.10 / high  # e = 0 with probability 1/2, and the uniform draws over all difficulties
+        for e in range(40):
+            at_level += 0.25 * 0.5 ** (e + 1) / min(d + e, high)
+        assert (row == d).float().mean().item() == pytest.approx(at_level, abs=0.005)
+        assert row.min() == 1 and row.max() == high
+    at_top = train.sample_difficulty(torch.tensor([high]), size, 1, high, generator)
+    assert (at_top == high).float().mean().item() == pytest.approx(0.65 + 0.35 / high, abs=0.005)
+
+
+def test_the_same_seed_gives_the_same_metrics_and_weights():
+    results = [train.train(tiny(seed=seed), progress=False, on_check=stop_after(4)) for seed in (7, 7, 8)]
+    first, again, other = (result.trials.drop(columns="seconds") for result in results)
+    assert first.equals(again) and not first.equals(other)
+    for name, value in results[0].machine.params.items():
+        assert torch.equal(value, results[1].machine.params[name])
+    assert results[0].batches == 4 * train.CHECK_EVERY and results[0].stopped_by == "interrupt"
+
+
+def test_access_is_learned_from_scratch():
+    result = train.train(tiny(population=4, hidden=32, seed=1), progress=False)
+    assert result.solved and result.stopped_by == "solved"
+    assert result.verification["fuzzy_error"] == result.verification["discretized_error"] == 0
+    assert result.verification["verify_cases"] == 20
+    assert result.members_solved >= 1 and (result.trials.ended == "solved").any()
+    batch = tasks.get("access").sample(torch.full((50,), 9), 30, torch.Generator().manual_seed(5))
+    produced = result.machine.run(batch.memory, batch.limit)
+    assert torch.equal(produced[batch.mask], batch.target[batch.mask])
+
+
+def test_stuck_members_are_started_afresh_and_counted():
+    config = tiny(restart_after=10, learning_rate=(1e-9, 1e-9))
+    result = train.train(config, progress=False, on_check=stop_after(4))
+    ended = result.trials.ended.value_counts()
+    assert ended["restarted"] == result.members_started - config.population >= 3
+    assert result.trials.trial.tolist() == list(range(len(result.trials)))
+    config = dataclasses.replace(config, restarts=False)
+    kept = train.train(config, progress=False, on_check=stop_after(4))
+    assert kept.members_started == config.population
+
+
+def test_members_with_values_that_are_not_finite_are_dead_restarted_and_counted():
+    def poison(population, seconds):
+        if poison.calls == 0:
+            population.theta[1, 5] = float("nan")
+        poison.calls += 1
+        if poison.calls == 3:
+            raise KeyboardInterrupt
+
+    poison.calls = 0
+    result = train.train(tiny(), progress=False, on_check=poison)
+    assert result.trials.ended.tolist().count("dead") == 1
+    assert result.members_started == 4
+    assert all(torch.isfinite(value).all() for value in result.machine.params.values())
+
+
+def test_gradient_norm_noise_and_adam():
+    config = tiny(noise_eta=(0.3, 0.3), noise_scale=1.0, gradient_norm=0.5, learning_rate=(0.01, 0.01))
+    population = train.Population(config, tasks.get("access"))
+    before = population.theta.clone()
+    population.adam_step(torch.ones_like(before), torch.Generator().manual_seed(0))
+    gradient = population.first_moment / (1 - config.adam_betas[0])
+    count = gradient.shape[1]
+    noise = gradient - 0.5 / count**0.5  # the gradient of ones, rescaled to norm 1/2
+    assert noise.mean().abs() < 4 * (0.3 / count / config.population) ** 0.5
+    assert noise.var().item() == pytest.approx(0.3, rel=0.1)
+    moved = (population.theta - before).detach()
+    torch.testing.assert_close(moved, -0.01 * gradient / (gradient.abs() + 1e-8), rtol=1e-3, atol=1e-6)
+
+
+def test_the_level_rises_only_for_small_errors_at_the_level():
+    config = tiny(level_gap=5, train_difficulty=4)
+    population = train.Population(config, tasks.get("access"))
+    difficulty = torch.tensor([[1, 1, 4, 4]] * 3)
+    error = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.2, 0.0, 0.0]])
+    for _ in range(5):
+        population.update_curriculum(difficulty, error)
+    assert population.level.tolist() == [1, 1, 1]
+    population.update_curriculum(difficulty, error)
+    assert population.level.tolist() == [2, 1, 2]
+    assert population.level_error().tolist() == [1.0, pytest.approx(1.0), 1.0]
+
+
+def test_every_recipe_is_valid_and_survives_json():
+    for key in tasks.KEYS:
+        config = TrainConfig.for_task(key, seed=3)
+        again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+        assert again == config and config.num_cells >= tasks.get(key).min_cells(config.train_difficulty)
+    assert set(RECIPES) <= set(tasks.KEYS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"learning_rat": 0.1}, "did you mean 'learning_rate'.*valid: task, seed"),
+        ({"learning_rate": 0.1}, "learning_rate must be two numbers"),
+        ({"learning_rate": (0.1, 0.01)}, "low, high"),
+        ({"hidden": 4.5}, "hidden must be an integer"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"curriculum": "no"}, "curriculum must be of type bool"),
+        ({"budget_seconds": -1}, "budget_seconds must not be negative"),
+        ({"budget_seconds": float("nan")}, "budget_seconds must be a finite number"),
+        ({"controller": "gru"}, "valid: mlp, lstm"),
+        ({"kernel": "fast"}, "kernel"),
+        ({"num_cells": 3}, "needs at least 22 cells"),
+        ({"entropy": (0, 0.1)}, "entropy is drawn log-uniformly"),
+    ],
+)
+def test_wrong_settings_are_errors_that_name_what_is_valid(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.for_task("access", **overrides)
+
+
+def test_an_unknown_task_is_an_error_that_names_the_tasks():
+    with pytest.raises(ValueError, match="reverse"):
+        TrainConfig.for_task("revers")
+
+
+@given(
+    st.sampled_from([name for name in TrainConfig.__dataclass_fields__ if name != "task"]),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.floats(), max_size=3)
+    ),
+)
+def test_any_override_is_taken_or_refused_with_a_value_error(name, value):
+    try:
+        config = TrainConfig.for_task("copy", **{name: value})
+    except ValueError:
+        return
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
