@@ -181,11 +181,11 @@ def figure3(frame: pd.DataFrame, keys: Iterable[str] = FIGURE3_TASKS) -> Figure:
 def reach(table: pd.DataFrame) -> Figure:
     """How far each task's machine goes without an error, beside the complexity it was trained at.
 
-    table: `results.table1` of some runs, with error_free_up_to: the highest complexity below the first error.
+    table: `results.table1` of some runs, with the runs' error_free_up_to: the highest complexity below the first error.
     """
     figure, ((axes,),) = _figure(1, 1, 4.0)
     places = range(len(table))
-    known = table["error_free_up_to"].astype(float)
+    known = table.get("error_free_up_to", pd.Series(np.nan, table.index)).astype(float)
     axes.hlines(places, 0, known.fillna(0), color=COLORS[0], linewidth=6, alpha=0.5)
     axes.plot(known, places, "o", color=COLORS[0], label="ours: no error up to here")
     trained = table["paper_train_complexity"]
@@ -272,8 +272,8 @@ def distribution_heatmap(
 def memory_over_time(frames: dict[str, object], steps: dict[str, Sequence[int]] | None = None) -> Figure:
     """A run's memory over time: panels by title, each [N, M, M], tapes of one example after so many timesteps.
 
-    A row is a time, a column a cell; the number is the cell's likeliest integer, bold where it differs from the row above,
-    the colour its probability: white is certain. steps: the timesteps taken at each row, 0..N-1 if not given.
+    A row is a time, a column a cell; the number is the cell's likeliest integer, bold where it differs from the row
+    above, the colour its probability: white is certain. steps: the timesteps taken at each row, 0..N-1 if not given.
     """
     tapes = {title: np.asarray(tape, dtype=float) for title, tape in frames.items()}
     heights = [1.0 + 0.24 * len(tape) for tape in tapes.values()]

@@ -1,0 +1,204 @@
+"""The notebooks as they are stored, and what they show: executed here with tiny settings."""
+
+import ast
+import io
+import re
+import tokenize
+
+import matplotlib
+import nbformat
+import pytest
+from IPython.core.display import Markdown
+from matplotlib.figure import Figure
+
+from nram import experiment, reproduce, results, tasks
+from nram.config import TrainConfig
+from nram.train import train
+
+NOTEBOOKS = sorted((results.CHECKOUT / "notebooks").glob("*.ipynb"))
+TINY = {"population": 2, "batch_size": 2, "hidden": 4, "train_difficulty": 3, "kernel": "reference"}
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
+
+
+def path_of(name: str):
+    return results.CHECKOUT / "notebooks" / f"{name}.ipynb"
+
+
+def parameters_cell(notebook):
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return cell
+
+
+def parameters_of(notebook) -> dict:
+    return {
+        statement.targets[0].id: ast.literal_eval(statement.value)
+        for statement in ast.parse(parameters_cell(notebook).source).body
+    }
+
+
+# As stored
+
+
+def test_all_four_are_there():
+    names = {path.stem for path in NOTEBOOKS}
+    assert {"00_machine", "10_task", "20_table1", "30_generalization"} <= names
+
+
+def test_stored_in_the_current_format_without_outputs(notebook):
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    for cell in notebook.cells:
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", cell.id), "an id that stays the same when the notebook is saved"
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+
+
+def test_parameters_are_literals_with_a_comment_each(notebook):
+    source = parameters_cell(notebook).source
+    assert parameters_of(notebook), "at least one parameter"
+    comments = {
+        token.start[0]
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    for statement in ast.parse(source).body:
+        assert isinstance(statement, ast.Assign) and statement.end_lineno in comments
+
+
+def test_starts_with_claim_and_reference_ends_with_a_verdict(notebook):
+    assert "*Claim (" in notebook.cells[0].source and "arxiv.org/abs/1511.06392" in notebook.cells[0].source
+    assert notebook.cells[-2].source.startswith("## Verdict") and "> " in notebook.cells[-1].source
+
+
+def test_has_the_parameters_that_the_runner_sets():
+    of_task = parameters_of(nbformat.read(path_of(reproduce.TASK_NOTEBOOK), 4))
+    assert {"task", "seed", "budget_seconds", "device", "overrides", "results_folder"} <= set(of_task)
+    assert of_task["task"] in tasks.KEYS
+    for name, given in reproduce.SUMMARIES.items():
+        assert set(given) <= set(parameters_of(nbformat.read(path_of(name), 4)))
+
+
+# As executed
+
+
+class Shown(list):
+    """What a notebook displays, the values of its cells' last lines among it."""
+
+    @property
+    def markdown(self) -> str:
+        return "\n".join(each.data for each in self if isinstance(each, Markdown))
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [each for each in self if isinstance(each, Figure)]
+
+
+@pytest.fixture
+def execute(monkeypatch):
+    """Execute a notebook's cells in this process, in its folder, with other parameters."""
+    matplotlib.use("agg")
+    monkeypatch.chdir(results.CHECKOUT / "notebooks")
+
+    def execute(name: str, **parameters) -> Shown:
+        notebook, shown, names = nbformat.read(path_of(name), as_version=4), Shown(), {}
+        assert set(parameters) <= set(parameters_of(notebook))
+        monkeypatch.setattr("IPython.display.display", shown.append)
+        for cell in notebook.cells:
+            if cell.cell_type != "code":
+                continue
+            *statements, last = ast.parse(cell.source.replace("%matplotlib inline\n", "")).body
+            if not isinstance(last, ast.Expr):
+                statements.append(last)
+            exec(compile(ast.Module(statements, []), f"{name}: {cell.id}", "exec"), names)
+            if isinstance(last, ast.Expr):
+                value = eval(compile(ast.Expression(last.value), f"{name}: {cell.id}", "eval"), names)
+                if value is not None:
+                    shown.append(value)
+                assert not isinstance(value, Figure) or cell.metadata.get("alt"), "figures have alternative text"
+            if cell is parameters_cell(notebook):
+                names |= parameters
+        for figure in shown.figures:
+            figure.savefig(io.BytesIO(), format="png")
+            assert all(axes.get_xlabel() or figure.get_supxlabel() for axes in figure.axes if axes.get_title())
+        return shown
+
+    return execute
+
+
+def make_run(folder, task: str, **settings):
+    """A run of a hardly trained machine."""
+    config = TrainConfig.for_task(task, budget_seconds=0.0, **TINY | settings)
+    result = train(config, progress=False)
+    sweep = {"complexities": [3, 4], "uniform_complexities": [3, 5]}
+    evaluation = experiment.evaluate_result(result, cases=10, progress=False, **sweep)
+    return experiment.save(folder, result, evaluation, seconds=0.0)
+
+
+def test_machine(execute):
+    shown = execute("00_machine", long_array=20, cases=20)
+    assert "circuit re-enacts the paper's Table 2" in shown.markdown
+    assert "largest error is 0 over arrays" in shown.markdown and "; 0 outputs differ" in shown.markdown
+    assert len(shown.figures) == 6
+
+
+def test_task(execute, tmp_path):
+    tiny = {"budget_seconds": 0.5, "overrides": TINY, "cases": 20, "max_complexity": 6}
+    shown = execute("10_task", task="increment", seed=5, results_folder=str(tmp_path), **tiny)
+    (folder,) = tmp_path.iterdir()
+    run = results.load_run(folder)
+    config = TrainConfig.for_task("increment", seed=5, budget_seconds=0.5, **TINY)
+    assert folder.name == results.run_name(config.to_dict())
+    assert len(shown.figures) == 3
+    assert f"Error at complexity 3: {run.metrics['fuzzy_train_error']:.4g} on 20 fresh cases" in shown.markdown
+    assert "the paper reports 0 at complexity 15" in shown.markdown
+
+
+def test_task_with_wrong_parameters_names_the_valid_ones(execute):
+    with pytest.raises(ValueError, match="walkbst"):
+        execute("10_task", task="increments")
+    with pytest.raises(ValueError, match="did you mean .?population"):
+        execute("10_task", overrides={"populatoin": 3})
+
+
+def test_summaries_of_some_runs(execute, tmp_path):
+    for task in ("copy", "listk"):
+        make_run(tmp_path / "runs", task)
+    make_run(tmp_path / "runs", "listk", seed=1)
+    folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
+
+    table = execute("20_table1", **folders)
+    assert "3 runs. **No run of: access, increment, reverse" in table.markdown
+    assert "| copy | len(A) | 15 | 3 |" in table.markdown and "Of the 2 tasks that were run" in table.markdown
+    assert "on at least 10 fresh cases" in table.markdown
+
+    curves = execute("30_generalization", **folders)
+    assert "**Copy**: first error at" in curves.markdown and "**Access**: not run" in curves.markdown
+    assert "for complexities uniform up to 5 (10 cases); the paper says “strong”" in curves.markdown
+    written = {path.name for path in (tmp_path / "figures").iterdir()}
+    names = ("reach", "error_by_complexity", "figure3")
+    assert written == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+
+
+def test_summaries_of_no_runs(execute, tmp_path):
+    (tmp_path / "runs").mkdir()
+    folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
+    assert "There is nothing to judge yet" in execute("20_table1", **folders).markdown
+    assert "**WalkBST**: not run; the paper says “strong”" in execute("30_generalization", **folders).markdown
+
+
+def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(results.CHECKOUT))
+    (tmp_path / "runs").mkdir()
+    folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
+    executed = reproduce.execute(
+        path_of("30_generalization"), tmp_path / "executed.ipynb", folders, threads=1, command="test"
+    )
+    pictures = [
+        output for cell in executed.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 2

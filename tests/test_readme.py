@@ -1,0 +1,83 @@
+"""What the README says of the code: the deviations, the example, the files and targets that it names."""
+
+import ast
+import re
+from collections import Counter
+
+import pytest
+
+from nram import results, tasks
+
+README = (results.CHECKOUT / "README.md").read_text(encoding="utf-8")
+PACKAGE = results.CHECKOUT / "nram"
+ROW = re.compile(r"^\| `(nram/[\w/]+\.py)`(?: `([\w.]+)`)? \|", re.MULTILINE)
+
+
+def docstrings(tree: ast.Module):
+    """(qualified name, docstring) of a module (name ""), its classes and functions."""
+
+    def walk(node, name):
+        yield name, ast.get_docstring(node) or ""
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef):
+                yield from walk(child, f"{name}.{child.name}".lstrip("."))
+
+    return list(walk(tree, ""))
+
+
+def sources():
+    return {path.relative_to(results.CHECKOUT).as_posix(): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+
+
+def test_every_deviation_in_the_code_has_its_row():
+    rows = Counter(ROW.findall(README))
+    for path, source in sources().items():
+        in_docstrings = Counter()
+        for name, text in docstrings(ast.parse(source)):
+            lines = re.findall(r"^\s*Deviation:", text, re.MULTILINE)
+            in_docstrings[name] += len(lines)
+        assert in_docstrings.total() == source.count("Deviation:"), f"{path}: a deviation begins a docstring's line"
+        for name, count in in_docstrings.items():
+            found = rows[path, name]
+            assert found >= count, f"{path} {name}: {count} deviations, {found} rows in the README"
+
+
+def test_every_row_of_deviations_names_what_exists():
+    code = sources()
+    rows = ROW.findall(README)
+    assert len(rows) >= 15
+    for path, name in rows:
+        assert name in dict(docstrings(ast.parse(code[path]))), f"{path} has no {name}"
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(example.strip().splitlines()) <= 13
+    quick = example.replace("budget_seconds=60", "budget_seconds=1, population=2").replace("cases=1000", "cases=5")
+    assert quick.count("population=2") == quick.count("cases=5") == 1
+    monkeypatch.setattr("nram.kernels.resolve", lambda *_: "reference")  # nothing to compile
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(quick, names)
+    assert len(names["frame"]) == 1 and names["frame"].task[0] == "access"
+    assert names["produced"].shape == names["exact"].shape == (2, 14)
+
+
+def test_all_tasks_are_named():
+    for key in tasks.KEYS:
+        assert f"`{key}`" in README
+
+
+def test_files_and_targets_that_are_named_exist():
+    makefile = (results.CHECKOUT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"\bmake (test|reproduce|help|lab|env|lint|table|clean)\b", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    for name in re.findall(r"`([\w/]+\.(?:py|ipynb|yml|cff)|[\w/]+/)`", README):
+        places = [results.CHECKOUT / name, PACKAGE / name, results.CHECKOUT / "notebooks" / name]
+        made = name.startswith(("notebook.ipynb", "results/notebooks", "results/figures", "results/tables"))
+        assert made or any(place.exists() for place in places), name
+
+
+@pytest.mark.parametrize("mark", ["<!-- table1 -->", "<!-- /table1 -->"])
+def test_the_place_of_table_1_is_marked(mark):
+    assert README.count(mark) == 1
