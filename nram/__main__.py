@@ -1,16 +1,18 @@
-"""The command line: `python -m nram train | evaluate | table`. It needs no Jupyter."""
+"""The command line: `python -m nram train | evaluate | search | table`. It needs no Jupyter."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import tqdm
 
 import nram
 from nram import experiment, results, tasks
 from nram.config import TrainConfig
 from nram.evaluate import evaluate
+from nram.search import search, success_rate
 
 __all__ = ["main"]
 
@@ -59,6 +61,17 @@ def table_command(arguments) -> None:
     print(results.table1_markdown(results.table1(runs)))
 
 
+def search_command(arguments) -> None:
+    overrides = dict(parse_override(text) for text in arguments.set)
+    config = TrainConfig.for_task(
+        arguments.task, seed=arguments.seed, budget_seconds=arguments.budget, device=arguments.device, **overrides
+    )
+    folder = arguments.out or Path("results/runs/search") / arguments.task
+    trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
+    print(results.to_markdown(pd.DataFrame([success_rate(trials)])))
+    print(f"trials: {folder / 'trials.csv'}")
+
+
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -89,6 +102,17 @@ def make_parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--csv", type=Path, help="write the frame to this file too")
     evaluation.add_argument("--quiet", action="store_true", help="no progress bar")
     evaluation.set_defaults(function=evaluate_command)
+
+    searching = commands.add_parser("search", help="start seed after seed until the budget is gone; a row for each")
+    searching.add_argument("--task", required=True, metavar="KEY", help=f"one of {', '.join(tasks.KEYS)}")
+    searching.add_argument("--budget", type=float, default=600.0, metavar="SECONDS", help="of this call (600)")
+    searching.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    searching.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    searching.add_argument("--out", type=Path, metavar="DIR", help="the search's folder (results/runs/search/TASK)")
+    searching.add_argument("--resume", action="store_true", help="add to the search that is in the folder")
+    searching.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
+    searching.add_argument("--quiet", action="store_true", help="no progress bar")
+    searching.set_defaults(function=search_command)
 
     table = commands.add_parser("table", help="the paper's Table 1 beside the runs of a folder")
     table.add_argument("runs", type=Path, nargs="?", default=Path("results/runs"), metavar="DIR")

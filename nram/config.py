@@ -2,7 +2,10 @@
 
 import difflib
 import math
+import re
 from dataclasses import asdict, dataclass, fields
+
+import torch
 
 from nram import kernels, tasks
 from nram.controller import CONTROLLERS
@@ -143,6 +146,10 @@ class TrainConfig:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:
             raise ValueError(f"unknown controller {self.controller!r}; valid: {', '.join(CONTROLLERS)}")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device must be cpu, cuda or cuda:N, not {self.device!r}")
+        if self.device != "cpu" and not torch.cuda.is_available():
+            raise ValueError(f"device is {self.device!r}, but there is no CUDA device here")
         kernels.resolve(self.kernel, self.device)
         for name in ("learning_rate", "output_scale"):
             if getattr(self, name)[0] <= 0:

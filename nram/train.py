@@ -87,8 +87,8 @@ class Population:
     theta, first_moment, second_moment: [P, K], a row per member; params: views of theta by name.
     """
 
-    def __init__(self, config: TrainConfig, task: tasks.Task):
-        self.config, self.task = config, task
+    def __init__(self, config: TrainConfig, task: tasks.Task, first_trial: int = 0):
+        self.config, self.task, self.first_trial = config, task, first_trial
         self.layout = Layout(config.num_registers, config.repetitions)
         self.controller = make_controller(config.controller, self.layout, config.hidden)
         size, device = config.population, config.device
@@ -115,7 +115,7 @@ class Population:
     def start(self, member: int) -> None:
         """Start a member afresh, with the next seed and new draws of the hyperparameters."""
         config = self.config
-        index = len(self.trials)
+        index = self.first_trial + len(self.trials)
         generator = torch.Generator().manual_seed((config.seed << 24) + index)
 
         def draw(bounds, logarithmic=False):
@@ -145,8 +145,9 @@ class Population:
         self.entropy[member] = row["entropy"]
         row |= {"batches": 0, "level": int(self.level[member]), "rises": "", "error": math.nan, "ended": "running"}
         row |= {"solved": False, "fuzzy_error": math.nan, "discretized_error": math.nan, "seconds": math.nan}
+        row["next_verification"] = VERIFY_EVERY
         self.trials.append(row)
-        self.row_of[member] = index
+        self.row_of[member] = len(self.trials) - 1
 
     def row(self, member: int) -> dict:
         """The row of a member's present trial."""
@@ -265,7 +266,15 @@ def is_solved(verification: dict[str, float]) -> bool:
     return verification["fuzzy_error"] == 0 and verification["discretized_error"] == 0
 
 
-def train(config: TrainConfig, progress: bool = True, task: tasks.Task | None = None, on_check=None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    progress: bool = True,
+    task: tasks.Task | None = None,
+    *,
+    first_trial: int = 0,
+    on_check=None,
+    on_trial=None,
+) -> TrainResult:
     """Train a population until a member is solved or `budget_seconds` are gone.
 
     A member is a candidate while its error at its level is small; it is solved when neither it nor its discretized form
@@ -273,16 +282,20 @@ def train(config: TrainConfig, progress: bool = True, task: tasks.Task | None = 
     `config.keep_going` solved members are counted and started afresh until the budget is gone. Ctrl-C ends training
     with the best machine so far.
 
-    task: the task itself, for one that is not among the ten. on_check(population, seconds): called every few batches.
+    task: the task itself, for one that is not among the ten. first_trial: number of the first started seed; trials of
+    other numbers draw other parameters and settings. on_check(population, seconds): called every few batches.
+    on_trial(row, machine): called when a trial ends, with its row and, if it is solved, its machine, else None.
     """
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
-    started = time.monotonic()
     bar = tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0)
     if kernels.will_compile(config.kernel, config.device):
         bar.set_description("compiling the kernels, once")
     kernels.warm_up(config.kernel, config.device)
-    generator = torch.Generator(device=config.device).manual_seed(config.seed)
-    population = Population(config, task)
+    bar.set_description(config.task)
+    started = time.monotonic()
+    data_seed = config.seed + (first_trial << 32)
+    generator = torch.Generator(device=config.device).manual_seed(data_seed)
+    population = Population(config, task, first_trial)
     best: tuple | None = None  # (sort key, machine, verification)
     history, batches, stopped_by = [], 0, "budget"
     next_row = 0.0
@@ -303,8 +316,10 @@ def train(config: TrainConfig, progress: bool = True, task: tasks.Task | None = 
         return is_solved(verification)
 
     def close(member: int, ended: str) -> None:
-        population.row(member)["ended"] = ended
-        population.row(member)["seconds"] = time.monotonic() - started
+        row = population.row(member)
+        row["ended"], row["seconds"] = ended, time.monotonic() - started
+        if on_trial is not None:
+            on_trial(row, population.machine(member) if row["solved"] else None)
 
     try:
         while time.monotonic() - started < config.budget_seconds:
@@ -330,7 +345,7 @@ def train(config: TrainConfig, progress: bool = True, task: tasks.Task | None = 
         bar.close()
     seconds = time.monotonic() - started
     record_members(population)
-    if best is None:
+    if best is None or best[0][0]:
         consider(most_advanced(population))
     for member in range(config.population):
         if population.row(member)["ended"] == "running":
@@ -371,8 +386,7 @@ def check_members(population: Population, consider, close) -> bool:
             close(member, "dead")
             population.start(member)
             continue
-        is_candidate = error[member] < config.candidate_error and row["batches"] >= VERIFY_EVERY
-        if is_candidate and row["batches"] >= row.get("next_verification", 0):
+        if error[member] < config.candidate_error and row["batches"] >= row["next_verification"]:
             row["next_verification"] = row["batches"] + VERIFY_EVERY
             if consider(member):
                 solved_any = True

@@ -1,0 +1,75 @@
+"""A search's folder: a row for every seed, solved machines, resumption after a kill at any moment."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+import nram
+from nram import search, tasks
+from nram.config import TrainConfig
+
+
+def config(**overrides):
+    settings = dict(population=4, batch_size=8, hidden=32, train_difficulty=4, verify_cases=40, budget_seconds=3.0)
+    return TrainConfig.for_task("access", **{**settings, **overrides})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searches") / "access"
+    trials = search.search(config(budget_seconds=8.0), folder, progress=False)
+    return folder, trials
+
+
+def test_every_started_seed_leaves_a_row_and_every_solved_one_its_machine(finished):
+    folder, trials = finished
+    assert trials["trial"].sort_values().tolist() == list(range(len(trials)))
+    assert set(trials["ended"]) <= {"solved", "restarted", "budget", "dead"}
+    solved = trials[trials["solved"]]
+    assert len(solved) >= 1 and (trials["ended"] == "solved").sum() == len(solved)
+    machine = nram.load(folder / "machines" / str(solved["trial"].iloc[0]))
+    batch = tasks.get("access").sample(torch.full((100,), 4), 9, torch.Generator().manual_seed(1))
+    produced = machine.run(batch.memory, batch.limit)
+    assert torch.equal(produced[batch.mask], batch.target[batch.mask])
+    assert not (folder / "running.json").exists()
+
+
+def test_a_search_is_resumed_after_a_kill_in_the_middle_of_a_row(finished, tmp_path):
+    _, trials = finished
+    folder = tmp_path / "access"
+    search.search(config(), folder, progress=False)
+    before = search.load_trials(folder)
+    last = before["trial"].max()
+    running = {name: None for name in search.COLUMNS} | {"trial": int(last) + 1, "solved": False, "seed": 0}
+    running |= {"search_seconds": 4.0, "ended": "running", "batches": 5, "level": 1}
+    (folder / "running.json").write_text(json.dumps([running]))
+    with open(folder / "trials.csv", "a") as file:
+        file.write(f"{last + 1},0,0.01,1.")
+    after = search.search(config(), folder, resume=True, progress=False)
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before, check_dtype=False)
+    assert after["trial"].is_unique and after["learning_rate"].dropna().is_unique
+    assert after.loc[after["trial"] == last + 1, "ended"].tolist() == ["lost"]
+    assert len(after) > len(before) + 1
+    assert after["search_seconds"].max() > before["search_seconds"].max()
+
+
+def test_a_folder_is_not_mixed_up(finished):
+    folder, _ = finished
+    with pytest.raises(ValueError, match="holds a search already"):
+        search.search(config(), folder, progress=False)
+    with pytest.raises(ValueError, match="other settings: hidden"):
+        search.search(config(hidden=16), folder, resume=True, progress=False)
+
+
+def test_wilson_interval_and_success_rate():
+    low, high = search.wilson_interval(11, 100)
+    assert (low, high) == (pytest.approx(0.0625, abs=5e-4), pytest.approx(0.1863, abs=5e-4))
+    assert search.wilson_interval(0, 10)[0] == 0 and search.wilson_interval(10, 10)[1] == pytest.approx(1)
+    with pytest.raises(ValueError):
+        search.wilson_interval(3, 2)
+    trials = pd.DataFrame({"solved": [True, False, True, True], "batches": [10, 99, 20, 30], "search_seconds": [9.0] * 4})
+    rate = search.success_rate(trials)
+    assert (rate["started"], rate["solved"], rate["rate"]) == (4, 3, 0.75)
+    assert (rate["batches_quartile1"], rate["batches_median"], rate["batches_quartile3"]) == (15, 20, 25)
