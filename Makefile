@@ -4,6 +4,7 @@ BUDGET = 120
 TASKS = all
 RESULTS = results
 SEED = 0
+CASES = 1000
 JOBS = 2
 DEVICE = cpu
 
@@ -28,14 +29,16 @@ help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables, with their defaults (example: make reproduce TASKS=\"copy swap\" BUDGET=600):"
-	@echo "  TASKS=\"$(TASKS)\"     keys of the tasks to train, or all"
-	@echo "  BUDGET=$(BUDGET)      seconds of training per task at most; evaluation comes on top"
-	@echo "  SEED=$(SEED)          of everything random"
-	@echo "  RESULTS=$(RESULTS)  folder for runs, tables and figures"
-	@echo "  JOBS=$(JOBS)          tasks at a time; the cores are shared out between them"
-	@echo "  DEVICE=$(DEVICE)      cpu or cuda"
-	@echo "  PYTHON=          interpreter that .venv is made with, 3.11 or 3.12; by default the first one found"
-	@echo "  CONDA=           1 to make .venv with mamba or conda"
+	@printf '  %-18s %s\n' \
+		'TASKS="$(TASKS)"' 'keys of the tasks to train, or all' \
+		'BUDGET=$(BUDGET)' 'seconds of training per task at most; evaluation comes on top' \
+		'SEED=$(SEED)' 'of everything random' \
+		'CASES=$(CASES)' 'fresh cases behind every measured error' \
+		'RESULTS=$(RESULTS)' 'folder for runs, tables and figures' \
+		'JOBS=$(JOBS)' 'tasks at a time; the cores are shared out between them' \
+		'DEVICE=$(DEVICE)' 'cpu or cuda' \
+		'PYTHON=' 'interpreter to make .venv with, 3.11 or 3.12; the first one found by default' \
+		'CONDA=' '1 to make .venv with mamba or conda'
 
 env: $(STAMP) ## make the environment in .venv from requirements.lock (CONDA=1: with mamba or conda)
 
@@ -48,6 +51,7 @@ $(ENV)/.made-with-venv: requirements.lock pyproject.toml
 		echo "$(PYTHON) -m venv --clear $(ENV)"; \
 		$(PYTHON) -m venv --clear $(ENV) || exit 1; \
 	fi
+	@echo "Installing requirements.lock into $(ENV): about 2 GB, some minutes the first time"
 	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.lock
 	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -63,7 +67,7 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q
 
 reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
-	$(RUN) -m nram.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) \
+	$(RUN) -m nram.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
 		--results "$(RESULTS)" --jobs $(JOBS) --device $(DEVICE)
 
 table: $(STAMP) ## write and print Table 1 from the runs that are there
@@ -74,7 +78,7 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 
 lint: $(STAMP) ## check style, and that the notebooks are stored without outputs
 	$(RUN) -m ruff check .
-	$(RUN) -m nbstripout --verify --extra-keys metadata.papermill notebooks/*.ipynb
+	$(RUN) -m nbstripout --verify --keep-id --extra-keys metadata.papermill notebooks/*.ipynb
 
 clean: ## remove the environment and caches; results stay
 	rm -rf $(ENV) .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -89,9 +89,9 @@ class TrainConfig:
     start_difficulty: int = 0
     level_threshold: float = 0.15
     level_decay: float = 0.95
-    level_gap: int = 20
+    level_gap: int = 10
     restarts: bool = True
-    restart_after: int = 600
+    restart_after: int = 250
     patience_at_top: float = 3.0
     candidate_error: float = 0.02
     verify_cases: int = 1000

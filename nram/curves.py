@@ -77,7 +77,7 @@ def learning(history: pd.DataFrame, trials: pd.DataFrame, start_difficulty: int,
     history, trials: as in `TrainResult`. The error is the moving average over examples at the seed's own level, so that
     it jumps up whenever the level rises.
     """
-    figure, ((left, right),) = _figure(1, 2, 3.6)
+    figure, ((left, right),) = _figure(1, 2, 3.9)
     levels = levels_of_trials(trials, start_difficulty)
     solved = set(trials.loc[trials["solved"].astype(bool), "trial"])
     for trial, rows in levels.groupby("trial"):
@@ -91,7 +91,7 @@ def learning(history: pd.DataFrame, trials: pd.DataFrame, start_difficulty: int,
     left.set(xlabel="batches since the seed's start", ylabel="difficulty level", title="Curriculum of every seed")
     left.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     left.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    left.legend(loc="lower right", frameon=True)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
 
     sns.lineplot(history, x="seconds", y="best_error", color=COLORS[0], ax=right, errorbar=None)
     right.set(xlabel="training time (seconds)", ylabel="error (share of cells)", title="Error of the leading seed")

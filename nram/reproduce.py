@@ -37,6 +37,7 @@ SUMMARIES = {  # the notebooks that follow the tasks, and the parameters each is
     "20_table1": ("results_folder", "figures_folder"),
     "30_generalization": ("results_folder", "figures_folder"),
 }
+THOROUGHNESS = ("cases", "max_complexity")  # of the evaluation: parameters of a task's notebook, metrics of its run
 MAX_JOBS = 2
 GRACE_SECONDS = 10.0  # for a worker to shut its kernel down when the runner is interrupted
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -286,7 +287,9 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
 def stop(workers: list[Worker]) -> None:
     """End the workers and with them their kernels: idle ones at once, busy ones after they ended their kernel."""
     for worker in workers:
-        if worker.job is not None:
+        if worker.job is None:
+            worker.process.kill()
+        else:
             worker.process.terminate()
         worker.connection.close()
     deadline = time.monotonic() + GRACE_SECONDS
@@ -381,9 +384,15 @@ def make_jobs(
 
 
 def is_done(job: Job) -> bool:
-    """Whether the run of a task's job is complete, with its notebook. Raises ValueError if the run is broken."""
+    """Whether the run of a task's job is complete, with its notebook, and evaluated as thoroughly as the job asks.
+
+    Raises ValueError if the run is broken.
+    """
     folder = results.find_run(job.runs, job.config)
-    return folder is not None and (folder / "notebook.ipynb").is_file()
+    if folder is None or not (folder / "notebook.ipynb").is_file():
+        return False
+    metrics = results.load_run(folder).metrics
+    return all(metrics.get(name, 0) >= job.parameters.get(name, 0) for name in THOROUGHNESS)
 
 
 def reproduce(
@@ -399,8 +408,8 @@ def reproduce(
 ) -> dict[str, str]:
     """Execute what is not done yet, then the summaries; write Table 1. Returns what failed, by name, with its error.
 
-    configs: per task, the configuration that its notebook computes from `parameters` (all but task and
-    results_folder). folder: gets runs, notebooks, tables and figures. parallel: notebooks at a time; threads: of each.
+    configs: per task, the configuration that its notebook computes from `parameters`, which lack only task and
+    results_folder. folder: gets runs, notebooks, tables and figures. parallel: notebooks at a time; threads: of each.
     Raises Busy if another process works in that folder, KeyboardInterrupt or SystemExit when interrupted.
     """
     folder, notebooks = Path(folder).resolve(), Path(notebooks).resolve()
@@ -468,6 +477,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--overrides", default="{}", metavar="JSON", help="other settings of training, for all tasks")
+    parser.add_argument("--cases", type=positive, default=1000, help="fresh cases behind every measured error (1000)")
+    parser.add_argument("--max-complexity", type=positive, default=50, help="measured up to; Table 1 needs 50 (50)")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder (results)")
     parser.add_argument(
         "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=MAX_JOBS, help="tasks at a time (2)"
@@ -503,12 +514,13 @@ def run(options: argparse.Namespace) -> int:
         f"at most {options.budget:g} s of training per task, then its evaluation"
     )
     given = ["--budget", f"{options.budget:g}", "--seed", str(options.seed), "--device", options.device]
+    given += ["--cases", str(options.cases), "--max-complexity", str(options.max_complexity)]
     given += ["--overrides", options.overrides] if overrides else []
     commands = {key: shlex.join(["python", "-m", "nram.reproduce", "--tasks", key, *given]) for key in keys}
     commands |= {name: "python -m nram.reproduce" for name in SUMMARIES}
     failures = reproduce(
         configs,
-        {**parameters, "overrides": overrides},
+        {**parameters, "overrides": overrides, "cases": options.cases, "max_complexity": options.max_complexity},
         options.results,
         parallel=options.jobs,
         threads=threads,

@@ -146,16 +146,28 @@ def test_machine(execute):
     assert len(shown.figures) == 6
 
 
-def test_task(execute, tmp_path):
+@pytest.mark.parametrize(("task", "complexity"), [("copy", 15), ("walkbst", 10)])
+def test_task(execute, tmp_path, task, complexity):
     tiny = {"budget_seconds": 0.5, "overrides": TINY, "cases": 20, "max_complexity": 6}
-    shown = execute("10_task", task="increment", seed=5, results_folder=str(tmp_path), **tiny)
+    shown = execute("10_task", task=task, seed=5, results_folder=str(tmp_path), **tiny)
     (folder,) = tmp_path.iterdir()
     run = results.load_run(folder)
-    config = TrainConfig.for_task("increment", seed=5, budget_seconds=0.5, **TINY)
+    config = TrainConfig.for_task(task, seed=5, budget_seconds=0.5, **TINY)
     assert folder.name == results.run_name(config.to_dict())
     assert len(shown.figures) == 3
     assert f"Error at complexity 3: {run.metrics['fuzzy_train_error']:.4g} on 20 fresh cases" in shown.markdown
-    assert "the paper reports 0 at complexity 15" in shown.markdown
+    paper = results.paper_table1().set_index("task").loc[task]
+    assert f"the paper reports {paper['train_error']:g} at complexity {complexity}." in shown.markdown
+    assert f"the paper reports “{paper['generalization']}”" in shown.markdown
+
+
+def test_task_solved_shows_its_program(execute, tmp_path, capsys):
+    """Access is solved within seconds; the first level is enough here."""
+    easy = {"population": 8, "train_difficulty": 2, "kernel": "reference", "verify_cases": 50}
+    sweep = {"cases": 20, "max_complexity": 3}
+    shown = execute("10_task", task="access", budget_seconds=40.0, overrides=easy, results_folder=str(tmp_path), **sweep)
+    assert "Solved after" in shown.markdown
+    assert "READ" in capsys.readouterr().out
 
 
 def test_task_with_wrong_parameters_names_the_valid_ones(execute):

@@ -69,7 +69,8 @@ def test_wilson_interval_and_success_rate():
     assert search.wilson_interval(0, 10)[0] == 0 and search.wilson_interval(10, 10)[1] == pytest.approx(1)
     with pytest.raises(ValueError):
         search.wilson_interval(3, 2)
-    trials = pd.DataFrame({"solved": [True, False, True, True], "batches": [10, 99, 20, 30], "search_seconds": [9.0] * 4})
+    solved = [True, False, True, True]
+    trials = pd.DataFrame({"solved": solved, "batches": [10, 99, 20, 30], "search_seconds": [9.0] * 4})
     rate = search.success_rate(trials)
     assert (rate["started"], rate["solved"], rate["rate"]) == (4, 3, 0.75)
     assert (rate["batches_quartile1"], rate["batches_median"], rate["batches_quartile3"]) == (15, 20, 25)

@@ -160,6 +160,22 @@ def store(typing_context, base, offset, vector):
     return types.void(base, types.intp, vector), emit
 
 
+@intrinsic
+def lanes(typing_context):
+    """16, in a way that the optimiser cannot see.
+
+    It would unroll a loop `while c < S: ...; c += 16` by eight, and spend more on the remainder than on the usual one
+    to four rounds. An empty piece of inline assembler hides the number.
+    """
+
+    def emit(context, builder, sig, args):
+        number = ir.IntType(64)
+        hidden = ir.InlineAsm(ir.FunctionType(number, [number]), "", "=r,0")
+        return builder.call(hidden, [ir.Constant(number, LANES)])
+
+    return types.int64(), emit
+
+
 # --- lanes ----------------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +427,21 @@ largest = _reduction(lambda builder, a, b: _choose(builder, ">", a, b))  # large
 
 
 @intrinsic
+def first_equal(typing_context, vector, scalar):
+    """The number of the first lane that equals a scalar; 16 if none does."""
+    if not isinstance(vector, VectorType) or scalar != vector.dtype:
+        return None
+
+    def emit(context, builder, sig, args):
+        equal = builder.fcmp_ordered("==", args[0], _splat(builder, args[0].type, args[1]))
+        bits = builder.zext(builder.bitcast(equal, ir.IntType(LANES)), ir.IntType(64))
+        bits = builder.or_(bits, ir.Constant(ir.IntType(64), 1 << LANES))
+        return builder.cttz(bits, ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(vector, scalar), emit
+
+
+@intrinsic
 def exp(typing_context, vector):
     """e to the power of each lane, for lanes <= 0.
 
@@ -502,7 +533,7 @@ def _mix_block(outs, chunks, unroll):
                 for c in range(chunks):
                     parts = [builder.load(sums[part][o][c], typ=vector) for part in range(unroll)]
                     while len(parts) > 1:
-                        parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2])]
+                        parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
                     _store(builder, dtype, base, integer(c * LANES), parts[0])
             return context.get_dummy_value()
 
@@ -515,6 +546,7 @@ def _mix_block(outs, chunks, unroll):
 _mix_1x1, _mix_1x2, _mix_1x4 = _mix_block(1, 1, 4), _mix_block(1, 2, 4), _mix_block(1, 4, 2)
 _mix_2x1, _mix_2x2, _mix_2x4 = _mix_block(2, 1, 4), _mix_block(2, 2, 2), _mix_block(2, 4, 1)
 _mix_4x1, _mix_4x2, _mix_4x4 = _mix_block(4, 1, 2), _mix_block(4, 2, 1), _mix_block(4, 4, 1)
+_mix_8x1, _mix_8x2 = _mix_block(8, 1, 1), _mix_block(8, 2, 1)
 
 
 @njit(error_model="numpy")
@@ -549,7 +581,16 @@ def mix_pair(out, out_stride, weights, weights_stride, step, rows, stride, count
 def mix_many(out, out_stride, weights, weights_stride, step, rows, stride, count, size, outs):
     """`mix` for `outs` sets of weights over the same rows: a matrix product."""
     o = 0
-    while outs - o >= 4:
+    while outs - o >= 8:
+        c = 0
+        w = at(weights, o * weights_stride)
+        while size - c >= 32:
+            _mix_8x2(at(out, o * out_stride + c), out_stride, w, weights_stride, step, at(rows, c), stride, count)
+            c += 32
+        if size - c >= 16:
+            _mix_8x1(at(out, o * out_stride + c), out_stride, w, weights_stride, step, at(rows, c), stride, count)
+        o += 8
+    if outs - o >= 4:
         c = 0
         w = at(weights, o * weights_stride)
         while size - c >= 64:
@@ -569,29 +610,47 @@ def mix_many(out, out_stride, weights, weights_stride, step, rows, stride, count
         mix(at(out, o * out_stride), at(weights, o * weights_stride), step, rows, stride, count, size)
 
 
-def _lane_sums(builder, vectors):
-    """One vector whose lane k is the sum of the lanes of vectors[k]: 15 times two shuffles and an addition."""
-    def pair(lanes_first, lanes_second, first, second):
-        return (_shuffle(builder, first, second, lanes_first), _shuffle(builder, first, second, lanes_second))
+def _interleaved(half):
+    """Two shuffles of a pair of vectors: of every 2 * half lanes, the first (second) halves of both, side by side."""
+    first = [lane if not lane & half else LANES + (lane ^ half) for lane in range(LANES)]
+    second = [lane | half if not lane & half else LANES + lane for lane in range(LANES)]
+    return first, second
 
-    count = len(vectors)
-    lane_of = [[k] * LANES for k in range(count)]  # which input each lane of each partial sum belongs to
+
+def _reduce_each(builder, vectors, combine):
+    """One vector whose lane k reduces the lanes of vectors[k]: 15 times two shuffles and a combination, not 16 * 4."""
     half = 1
     while len(vectors) > 1:
-        # Lanes whose bit `half` is 0 are taken from the first, those with 1 from the second; twice, so that both halves
-        # of either vector are added.
-        take = [lane if not lane & half else LANES + (lane ^ half) for lane in range(LANES)]
-        other = [(lane | half) if not lane & half else LANES + lane for lane in range(LANES)]
-        merged, lanes = [], []
-        for k in range(0, len(vectors), 2):
-            a, b = pair(take, other, vectors[k], vectors[k + 1])
-            merged.append(builder.fadd(a, b))
-            lanes.append([lane_of[k][lane] if not lane & half else lane_of[k + 1][lane] for lane in range(LANES)])
-        vectors, lane_of, half = merged, lanes, half * 2
-    order = lane_of[0]
-    if order != list(range(LANES)):
-        raise AssertionError(order)
+        first, second = _interleaved(half)
+        vectors = [
+            combine(builder, _shuffle(builder, a, b, first), _shuffle(builder, a, b, second))
+            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        half *= 2
     return vectors[0]
+
+
+def _add_lanes(builder, a, b):
+    return builder.fadd(a, b)
+
+
+def _row_reduction(combine):
+    @intrinsic
+    def emit_row_reduction(typing_context, rows):
+        if not _is_pointer(rows):
+            return None
+
+        def emit(context, builder, sig, args):
+            offsets = [ir.Constant(ir.IntType(64), k * LANES) for k in range(LANES)]
+            return _reduce_each(builder, [_load(builder, rows.dtype, args[0], k) for k in offsets], combine)
+
+        return VectorType(rows.dtype)(rows), emit
+
+    return emit_row_reduction
+
+
+row_sums = _row_reduction(_add_lanes)  # lane k: the sum of rows[16 k : 16 k + 16]
+row_maxima = _row_reduction(lambda builder, a, b: _choose(builder, ">", a, b))  # the same for the largest; see `largest`
 
 
 @intrinsic
@@ -612,9 +671,10 @@ def dots(typing_context, vector, rows, stride, size):
             builder, ir.Constant(index, 0), number, ir.Constant(index, LANES), index
         ) as (c, _):
             factor = _load(builder, dtype, vector_p, c)
-            for base, place in zip(bases, sums):
-                builder.store(_fma(builder, factor, _load(builder, dtype, base, c), builder.load(place, typ=kind)), place)
-        return _lane_sums(builder, [builder.load(place, typ=kind) for place in sums])
+            for base, place in zip(bases, sums, strict=True):
+                held = builder.load(place, typ=kind)
+                builder.store(_fma(builder, factor, _load(builder, dtype, base, c), held), place)
+        return _reduce_each(builder, [builder.load(place, typ=kind) for place in sums], _add_lanes)
 
     return VectorType(dtype)(vector, rows, types.intp, types.intp), emit
 
@@ -632,8 +692,7 @@ def transpose(typing_context, out, out_stride, rows, stride):
         block = [_load(builder, dtype, row_p, builder.mul(row_s, ir.Constant(index, j))) for j in range(LANES)]
         half = 1
         while half < LANES:
-            take = [lane if not lane & half else LANES + (lane ^ half) for lane in range(LANES)]
-            other = [(lane | half) if not lane & half else LANES + lane for lane in range(LANES)]
+            take, other = _interleaved(half)
             turned = list(block)
             for k in range(LANES):
                 if not k & half:
@@ -684,7 +743,36 @@ def write_backward_block(typing_context, d_value, d_tape, place, value, tape, si
                 into_value = _fma(builder, chosen, d_row, into_value)
                 _store(builder, dtype, gradients[k], c, builder.fmul(d_row, builder.fsub(ones, chosen)))
             _store(builder, dtype, d_value_p, c, into_value)
-        return _lane_sums(builder, [builder.load(held, typ=kind) for held in sums])
+        return _reduce_each(builder, [builder.load(held, typ=kind) for held in sums], _add_lanes)
 
     i = types.intp
     return VectorType(dtype)(d_value, d_tape, place, value, tape, i, bound), emit
+
+
+def _prefetch(write):
+    @intrinsic
+    def emit_prefetch(typing_context, base, count):
+        if not _is_pointer(base):
+            return None
+
+        def emit(context, builder, sig, args):
+            byte = ir.IntType(8).as_pointer()
+            number = ir.IntType(32)
+            kinds = [byte, number, number, number]
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0"
+            )
+            index = args[1].type
+            line = ir.Constant(index, 64 * 8 // base.dtype.bitwidth)
+            with cgutils.for_range_slice(builder, ir.Constant(index, 0), args[1], line, index) as (place, _):
+                address = builder.bitcast(_address(builder, base.dtype, args[0], place), byte)
+                builder.call(function, [address] + [ir.Constant(number, value) for value in (int(write), 3, 1)])
+            return context.get_dummy_value()
+
+        return types.void(base, types.intp), emit
+
+    return emit_prefetch
+
+
+prefetch = _prefetch(write=False)  # prefetch(p, count): p[0:count] will soon be read
+prefetch_to_write = _prefetch(write=True)  # the same, and written

@@ -97,6 +97,17 @@ def _key(state) -> bytes:
 
 def reachable(program: Program) -> Program:
     """The program without the rows that cannot be reached, whatever the memory holds, for all M >= 3."""
+    seen = _reach(program)
+    return _renumbered(program, {key: row for key, row in program.rows.items() if key in seen})
+
+
+def is_complete(program: Program) -> bool:
+    """Whether the program has a row for all that it can reach, whatever the memory holds, for all M >= 3."""
+    return _reach(program) <= set(program.rows)
+
+
+def _reach(program: Program) -> set[tuple[int, int]]:
+    """The (state, pattern) that may occur."""
     start = (0, 2**program.layout.num_registers - 1)
     seen, waiting = {start}, [start]
     while waiting:
@@ -108,7 +119,7 @@ def reachable(program: Program) -> Program:
             if (row.next_state, new) not in seen:
                 seen.add((row.next_state, new))
                 waiting.append((row.next_state, new))
-    return _renumbered(program, {key: row for key, row in program.rows.items() if key in seen})
+    return seen
 
 
 def small(program: Program) -> Program:
