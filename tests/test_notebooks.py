@@ -162,10 +162,9 @@ def test_task(execute, tmp_path, task, complexity):
 
 
 def test_task_solved_shows_its_program(execute, tmp_path, capsys):
-    """Access is solved within seconds; the first level is enough here."""
     easy = {"population": 8, "train_difficulty": 2, "kernel": "reference", "verify_cases": 50}
-    sweep = {"cases": 20, "max_complexity": 3}
-    shown = execute("10_task", task="access", budget_seconds=40.0, overrides=easy, results_folder=str(tmp_path), **sweep)
+    rest = {"results_folder": str(tmp_path), "cases": 20, "max_complexity": 3}
+    shown = execute("10_task", task="access", budget_seconds=40.0, overrides=easy, **rest)
     assert "Solved after" in shown.markdown
     assert "READ" in capsys.readouterr().out
 
