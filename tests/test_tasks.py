@@ -398,9 +398,9 @@ def test_a_seed_gives_its_batch_again(key, device):
     "key, limits",
     [
         ("access", (4, 4)),
-        ("increment", (4, 12)),
-        ("copy", (5, 13)),
-        ("reverse", (6, 14)),
+        ("increment", (6, 14)),
+        ("copy", (7, 15)),
+        ("reverse", (8, 16)),
         ("swap", (8, 8)),
         ("permutation", (6, 14)),
         ("listk", (8, 16)),

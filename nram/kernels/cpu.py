@@ -375,6 +375,7 @@ def _softmaxes(weights, logits, starts, V, scratch, want_entropy):
     """
     step = lanes()
     nothing, ones, lowest, bottom = zero(logits), one(logits), _lowest(logits), _bottom(logits)
+    products = nothing
     partial, partial_products, exps = scratch, at(scratch, 256), at(scratch, 512)
     each = at(exps, 16 * V)
     K = starts.shape[0] - 1
@@ -382,26 +383,32 @@ def _softmaxes(weights, logits, starts, V, scratch, want_entropy):
     for begin in range(0, K, 16):
         count = min(16, K - begin)
         for k in range(count):
-            start, end = starts[begin + k], starts[begin + k + 1]
-            peaks = lowest
-            c = start
+            start, end, row = starts[begin + k], starts[begin + k + 1], at(exps, k * V)
+            peaks = first_lanes(end - start, load(logits, start), lowest)
+            store(row, 0, peaks)
+            c = start + 16
             while c < end:
-                peaks = at_least(peaks, first_lanes(end - c, load(logits, c), lowest))
+                here = first_lanes(end - c, load(logits, c), lowest)
+                store(row, c - start, here)
+                peaks = at_least(peaks, here)
                 c += step
             store(partial, 16 * k, peaks)
         store(each, 0, row_maxima(partial))
         for k in range(count):
-            start, end = starts[begin + k], starts[begin + k + 1]
-            peak = splat(each[k])
-            sums, products = nothing, nothing
-            c = start
-            while c < end:
-                z = load(logits, c) - peak
-                e = first_lanes(end - c, exp(z), nothing)
-                store(exps, k * V + c - start, e)
+            width, row, peak = starts[begin + k + 1] - starts[begin + k], at(exps, k * V), splat(each[k])
+            z = load(row, 0) - peak
+            sums = exp(z)
+            store(row, 0, sums)
+            if want_entropy:
+                products = sums * at_least(bottom, z)
+            c = step
+            while c < width:
+                z = load(row, c) - peak
+                e = exp(z)
+                store(row, c, e)
                 sums = sums + e
                 if want_entropy:
-                    products = products + first_lanes(end - c, e * at_least(bottom, z), nothing)
+                    products = fma(e, at_least(bottom, z), products)
                 c += step
             store(partial, 16 * k, sums)
             if want_entropy:
@@ -411,10 +418,11 @@ def _softmaxes(weights, logits, starts, V, scratch, want_entropy):
         store(each, 0, scales)
         for k in range(count):
             start, end = starts[begin + k], starts[begin + k + 1]
-            scale = splat(each[k])
-            c = start
+            row, scale = at(exps, k * V), splat(each[k])
+            store(weights, start, load(row, 0) * scale)
+            c = start + 16
             while c < end:
-                store(weights, c, load(exps, k * V + c - start) * scale)
+                store(weights, c, load(row, c - start) * scale)
                 c += step
         if want_entropy:
             entropy -= total(first_lanes(count, row_sums(partial_products) * scales, nothing))

@@ -446,7 +446,7 @@ def exp(typing_context, vector):
     """e to the power of each lane, for lanes <= 0.
 
     float32: 2^n by setting the exponent's bits, times a polynomial of degree 6 (relative error below 2e-7); lanes
-    below -87 give 0. float64: the C library's function, lane by lane.
+    below -87.7 give 0, NaN gives NaN. float64: the C library's function, lane by lane.
     """
     if not isinstance(vector, VectorType):
         return None
@@ -459,22 +459,19 @@ def exp(typing_context, vector):
         def constant(value):
             return _constant(x.type, float(np.float32(value)))
 
-        integers = ir.VectorType(ir.IntType(32), LANES)
-        # Adding 1.5 * 2^23 rounds to an integer, which then stands in the lowest bits of the sum.
-        shifted = _fma(builder, x, constant(1.4426950408889634), constant(12582912.0))
-        n = builder.fsub(shifted, constant(12582912.0))
+        x = _choose(builder, ">", constant(-88.0), x)
+        # Adding 1.5 * 2^23 + 127 rounds to an integer n; n + 127, the exponent of 2^n, stands in the sum's lowest bits.
+        shifted = _fma(builder, x, constant(1.4426950408889634), constant(12583039.0))
+        n = builder.fsub(shifted, constant(12583039.0))
         r = _fma(builder, n, constant(-0.693359375), x)
         r = _fma(builder, n, constant(2.12194440e-4), r)
         y = constant(1.9875691500e-4)
         for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
             y = _fma(builder, y, r, constant(coefficient))
         y = _fma(builder, builder.fmul(r, r), y, builder.fadd(r, constant(1.0)))
-        exponent = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, [23] * LANES))
-        y = builder.bitcast(builder.add(builder.bitcast(y, integers), exponent), x.type)
-        tiny = builder.fcmp_ordered("<", x, constant(-87.0))
-        # A NaN must not be altered by the arithmetic on its bits.
-        y = builder.select(builder.fcmp_unordered("uno", x, x), x, y)
-        return builder.select(tiny, constant(0.0), y)
+        integers = ir.VectorType(ir.IntType(32), LANES)
+        power = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, [23] * LANES))
+        return builder.fmul(y, builder.bitcast(power, x.type))
 
     return vector(vector), emit
 
