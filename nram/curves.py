@@ -39,7 +39,8 @@ MACHINE_STYLE = {
     "fuzzy": {"color": COLORS[0], "marker": "o", "markersize": 6, "linewidth": 2.4, "linestyle": "-"},
     "discretized": {"color": COLORS[1], "marker": "X", "markersize": 4, "linewidth": 1.2, "linestyle": "--"},
 }
-LEVEL_MARKERS = ("o", "s", "^", "D", "v")
+TASK_MARKERS = ("o", "s", "^", "D", "v")
+MAX_MARKERS = 25  # a curve of more points is drawn without them
 
 
 def _figure(rows: int, columns: int, height: float, **options):
@@ -120,9 +121,10 @@ def _error_lines(axes, frame: pd.DataFrame, train_difficulty: int | None) -> Non
     for name in MACHINES:
         rows = frame[frame["machine"] == name].sort_values("complexity")
         if len(rows):
+            style = MACHINE_STYLE[name] | ({"marker": None} if len(rows) > MAX_MARKERS else {})
             sns.lineplot(
                 rows, x="complexity", y="error", ax=axes, label=name, markeredgewidth=0.4, legend=False,
-                errorbar=None, **MACHINE_STYLE[name],
+                errorbar=None, **style,
             )  # fmt: skip
     if train_difficulty is not None:
         axes.axvline(train_difficulty, color="0.2", linestyle=":", label="train complexity")
@@ -166,7 +168,7 @@ def figure3(frame: pd.DataFrame, keys: Iterable[str] = FIGURE3_TASKS) -> Figure:
     rows = frame[(frame["mode"] == "uniform") & (frame["machine"] == "fuzzy")]
     for place, key in enumerate(keys):
         of_task = rows[rows["task"] == key].sort_values("complexity")
-        style = {"color": COLORS[place % len(COLORS)], "marker": LEVEL_MARKERS[place % len(LEVEL_MARKERS)]}
+        style = {"color": COLORS[place % len(COLORS)], "marker": TASK_MARKERS[place % len(TASK_MARKERS)]}
         title = tasks.get(key).title
         if len(of_task):
             sns.lineplot(of_task, x="complexity", y="error", ax=axes, label=title, errorbar=None, **style)
