@@ -184,7 +184,7 @@ def test_summaries_of_some_runs(execute, tmp_path):
 
     table = execute("20_table1", **folders)
     assert "3 runs. **No run of: access, increment, reverse" in table.markdown
-    assert "| copy | len(A) | 15 | 3 |" in table.markdown and "Of the 2 tasks that were run" in table.markdown
+    assert "| copy | len(A) | 15 | 3 |" in table.markdown and "of 2 tasks that were run" in table.markdown
     assert "on at least 10 fresh cases" in table.markdown
 
     curves = execute("30_generalization", **folders)
