@@ -3,18 +3,22 @@
 from nram.program.extract import from_machine, from_runs, small
 from nram.program.measure import first_failure, seen_program, timesteps_per_second, try_lengths
 from nram.program.notation import Circuit
+from nram.program.proof import PROVABLE, Proof, prove
 from nram.program.published import PUBLISHED, published
 from nram.program.table import Program, Row, Step
 
 __all__ = [
+    "PROVABLE",
     "PUBLISHED",
     "Circuit",
     "Program",
+    "Proof",
     "Row",
     "Step",
     "first_failure",
     "from_machine",
     "from_runs",
+    "prove",
     "published",
     "seen_program",
     "small",
