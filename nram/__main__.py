@@ -28,11 +28,17 @@ def parse_override(text: str) -> tuple[str, object]:
         return name, value
 
 
+def make_config(arguments) -> TrainConfig:
+    """The task's recommended settings, then the command line's options, then what --set says."""
+    settings = {"seed": arguments.seed, "budget_seconds": arguments.budget, "device": arguments.device}
+    settings |= dict(parse_override(text) for text in arguments.set)
+    if "task" in settings:
+        raise ValueError("name the task with --task")
+    return TrainConfig.for_task(arguments.task, **settings)
+
+
 def train_command(arguments) -> None:
-    overrides = dict(parse_override(text) for text in arguments.set)
-    config = TrainConfig.for_task(
-        arguments.task, seed=arguments.seed, budget_seconds=arguments.budget, device=arguments.device, **overrides
-    )
+    config = make_config(arguments)
     folder = experiment.run(config, arguments.out, cases=arguments.cases, progress=not arguments.quiet)
     print(results.table1_markdown(results.table1(results.load_runs(arguments.out)).dropna(subset="train_error")))
     print(f"run: {folder}")
@@ -46,6 +52,7 @@ def evaluate_command(arguments) -> None:
         machine,
         task,
         train_difficulty=config["train_difficulty"],
+        num_cells=config["num_cells"],
         cases=arguments.cases,
         seed=arguments.seed,
         complexities=arguments.complexities,
@@ -62,10 +69,7 @@ def table_command(arguments) -> None:
 
 
 def search_command(arguments) -> None:
-    overrides = dict(parse_override(text) for text in arguments.set)
-    config = TrainConfig.for_task(
-        arguments.task, seed=arguments.seed, budget_seconds=arguments.budget, device=arguments.device, **overrides
-    )
+    config = make_config(arguments)
     folder = arguments.out or Path("results/runs/search") / arguments.task
     trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
     print(results.to_markdown(pd.DataFrame([success_rate(trials)])))

@@ -29,7 +29,8 @@ class TrainConfig:
     num_registers: R.
     repetitions: how often the sequence of 14 modules is repeated.
     hidden: units in each layer of the controller.
-    num_cells: M, memory cells in training; 0 stands for the smallest memory that the train difficulty needs.
+    num_cells: the smallest M, memory cells, in training; 0 stands for the least that the train difficulty needs.
+    extra_cells: every batch has a memory of num_cells to num_cells + extra_cells cells, drawn uniformly.
     train_difficulty: the highest difficulty trained on; 0 stands for the paper's.
     limit_slope, limit_offset: the time limit T = slope * difficulty + offset; None stands for the task's own.
     population: members trained side by side.
@@ -69,6 +70,7 @@ class TrainConfig:
     repetitions: int = 1
     hidden: int = 48
     num_cells: int = 0
+    extra_cells: int = 8
     train_difficulty: int = 0
     limit_slope: int | None = None
     limit_offset: int | None = None
@@ -141,7 +143,7 @@ class TrainConfig:
         for name in ("hidden", "repetitions", "train_difficulty"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("budget_seconds", "seed", "noise_scale", "num_cells"):
+        for name in ("budget_seconds", "seed", "noise_scale", "num_cells", "extra_cells"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:

@@ -65,20 +65,23 @@ def evaluate(
     task: tasks.Task | None = None,
     *,
     train_difficulty: int | None = None,
+    num_cells: int = 0,
     cases: int = 1000,
     seed: int = 1,
     complexities: Iterable[int] | None = None,
     uniform_complexities: Iterable[int] | None = None,
     progress=None,
 ) -> Evaluation:
-    """Measure a machine on fresh cases in the smallest memory that each complexity needs.
+    """Measure a machine on fresh cases, in the smallest memory that each complexity and the training need.
 
     task: with the time limit to use; the machine's own task with its default limit if None.
     complexities: those of mode "at", by default every one up to 50; uniform_complexities: those of mode "uniform".
-    cases: per complexity. progress: wraps the list of complexities, for instance tqdm.
+    num_cells: M in training, by default what the train difficulty needs. cases: per complexity.
+    progress: wraps the list of complexities, for instance tqdm.
     """
     task = task or tasks.get(machine.task)
     train_difficulty = train_difficulty or task.train_difficulty
+    num_cells = num_cells or task.min_cells(train_difficulty)
     generator = torch.Generator().manual_seed(seed)
     low = task.min_difficulty
     at = list(complexities) if complexities is not None else list(range(low, 51))
@@ -91,7 +94,8 @@ def evaluate(
             difficulty = torch.full((cases,), complexity)
         else:
             difficulty = torch.randint(low, max(complexity, low) + 1, (cases,), generator=generator)
-        for row in run_cases(machine, task, difficulty, task.min_cells(max(complexity, low)), generator):
+        cells = max(num_cells, task.min_cells(max(complexity, low)))
+        for row in run_cases(machine, task, difficulty, cells, generator):
             rows.append({"complexity": complexity, "mode": mode, **row})
     frame = pd.DataFrame(rows)
     return Evaluation(summarize(frame, train_difficulty), frame)

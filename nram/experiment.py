@@ -21,6 +21,7 @@ def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = Tru
         result.machine,
         task,
         train_difficulty=config.train_difficulty,
+        num_cells=config.num_cells,
         cases=cases,
         seed=config.seed + 1,
         progress=(lambda plan: tqdm.tqdm(plan, desc="evaluating", unit=" complexities")) if progress else None,

@@ -1,13 +1,18 @@
 """The recommended settings per task, where they differ from `TrainConfig`'s defaults, with a reason for each."""
 
 RECIPES: dict[str, dict] = {
-    # Two registers hold the pointers, two are spare; the answer is one cell, so training is short.
     "access": {},
     "increment": {},
     "copy": {},
     "reverse": {},
-    # Two pointers are followed in the same timestep: one READ per timestep is not enough.
-    "swap": {"repetitions": 2},
+    # Two values are read in the same timestep, so two READs. Doing nothing has error 2 / n: levels need a low threshold.
+    "swap": {
+        "repetitions": 2,
+        "num_registers": 5,
+        "hidden": 32,
+        "entropy": (0.0001, 0.01),
+        "level_threshold": 0.03,
+    },
     "permutation": {"repetitions": 2},
     "listk": {"repetitions": 2},
     "listsearch": {"repetitions": 2},

@@ -215,7 +215,9 @@ def train_step(population: Population, generator: torch.Generator) -> None:
     shape = (config.population, config.batch_size)
     low = task.min_difficulty
     difficulty = sample_difficulty(population.level, config.batch_size, low, config.train_difficulty, generator)
-    batch = task.sample(difficulty.flatten(), config.num_cells, generator)
+    extra = torch.rand((), generator=generator, device=generator.device)
+    num_cells = config.num_cells + int(extra * (config.extra_cells + 1))
+    batch = task.sample(difficulty.flatten(), num_cells, generator)
     limit, mask = batch.limit.view(shape), batch.mask.view(*shape, -1)
     age = population.age.to(population.theta.dtype)
     coefficient = population.entropy * 0.5 ** (age / config.entropy_half_life) if config.entropy[1] > 0 else None
@@ -244,21 +246,28 @@ def train_step(population: Population, generator: torch.Generator) -> None:
 def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, seed: int) -> dict[str, float]:
     """Errors of a machine on fresh cases, half at the train difficulty and half uniform up to it.
 
+    One half of either is in the smallest memory of training, the other in the largest.
     fuzzy_error and discretized_error: wrong cells / output cells. disagreements: cases whose outputs differ.
     """
     generator = torch.Generator().manual_seed(seed)
-    half = cases // 2
     low, high = task.min_difficulty, config.train_difficulty
-    uniform = torch.randint(low, high + 1, (cases - half,), generator=generator)
-    batch = task.sample(torch.cat([uniform, uniform.new_full((half,), high)]), config.num_cells, generator)
-    produced = machine.run(batch.memory, batch.limit)
-    discretized = machine.discretize().run(batch.memory, batch.limit)
-    cells = batch.mask.sum()
+    difficulty = torch.randint(low, high + 1, (cases,), generator=generator)
+    difficulty[::2] = high
+    cells = wrong_fuzzy = wrong_discretized = disagreements = 0
+    sizes = (config.num_cells, config.num_cells + config.extra_cells)
+    for num_cells, part in zip(sizes, difficulty.tensor_split(2), strict=True):
+        batch = task.sample(part, num_cells, generator)
+        fuzzy = machine.run(batch.memory, batch.limit)
+        discretized = machine.discretize().run(batch.memory, batch.limit)
+        cells += batch.mask.sum().item()
+        wrong_fuzzy += ((fuzzy != batch.target) & batch.mask).sum().item()
+        wrong_discretized += ((discretized != batch.target) & batch.mask).sum().item()
+        disagreements += ((fuzzy != discretized) & batch.mask).any(-1).sum().item()
     return {
-        "fuzzy_error": (((produced != batch.target) & batch.mask).sum() / cells).item(),
-        "discretized_error": (((discretized != batch.target) & batch.mask).sum() / cells).item(),
-        "disagreements": ((produced != discretized) & batch.mask).any(-1).sum().item(),
-        "verify_cases": len(batch.memory),
+        "fuzzy_error": wrong_fuzzy / cells,
+        "discretized_error": wrong_discretized / cells,
+        "disagreements": disagreements,
+        "verify_cases": cases,
     }
 
 
@@ -352,7 +361,7 @@ def train(
             close(member, stopped_by if stopped_by != "solved" else "stopped")
     history.append(progress_row(population, batches, seconds))
     (not_solved, *_), machine, verification = best
-    trials = pd.DataFrame(population.trials)
+    trials = pd.DataFrame(population.trials).drop(columns="next_verification")
     return TrainResult(
         machine, config, not not_solved, stopped_by, verification, pd.DataFrame(history), trials, batches, seconds
     )
