@@ -5,7 +5,7 @@ RECIPES: dict[str, dict] = {
     "increment": {},
     "copy": {},
     "reverse": {},
-    # Two values are read in the same timestep, so two READs. Doing nothing has error 2 / n: levels need a low threshold.
+    # Two values are read in the same timestep, so two READs. Doing nothing has error 2 / n: a low threshold for levels.
     "swap": {
         "repetitions": 2,
         "num_registers": 5,
