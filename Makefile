@@ -64,7 +64,7 @@ $(ENV)/.made-with-conda: requirements.lock pyproject.toml environment.yml
 	@touch $@
 
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2
 
 reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
 	$(RUN) -m nram.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
