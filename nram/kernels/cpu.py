@@ -328,7 +328,8 @@ def _max_backward(d_a, d_b, d_out, a, b, S):
     c = S - 16
     while c >= 0:
         d_here = load(d_out, c)
-        from_a, from_b = running_sum_down(d_here * load(a, c)) + a_chunk, running_sum_down(d_here * load(b, c)) + b_chunk
+        from_a = running_sum_down(d_here * load(a, c)) + a_chunk
+        from_b = running_sum_down(d_here * load(b, c)) + b_chunk
         store(d_a, c, load(d_a, c) + shift_down(from_b, b_chunk))
         store(d_b, c, load(d_b, c) + from_a)
         a_chunk, b_chunk = splat_first(from_a), splat_first(from_b)
@@ -371,66 +372,72 @@ def _write_backward(d_place, d_value, d_tape, place, value, tape, M, S, bound):
 def _softmaxes(weights, logits, starts, V, scratch, want_entropy):
     """Softmax of every slot of packed logits into packed weights; the sum of their entropies, or 0.
 
-    Sixteen slots at a time: their maxima and sums are reduced together. `scratch` holds 16 (V + 34) numbers.
+    Maxima and sums of sixteen slots are reduced together. Fills `scratch` with K rows of V and three of 16 padded(K).
     """
     step = lanes()
     nothing, ones, lowest, bottom = zero(logits), one(logits), _lowest(logits), _bottom(logits)
     products = nothing
-    partial, partial_products, exps = scratch, at(scratch, 256), at(scratch, 512)
-    each = at(exps, 16 * V)
     K = starts.shape[0] - 1
-    entropy = 0.0
-    for begin in range(0, K, 16):
-        count = min(16, K - begin)
-        for k in range(count):
-            start, end, row = starts[begin + k], starts[begin + k + 1], at(exps, k * V)
-            peaks = first_lanes(end - start, load(logits, start), lowest)
-            store(row, 0, peaks)
-            c = start + 16
-            while c < end:
-                here = first_lanes(end - c, load(logits, c), lowest)
-                store(row, c - start, here)
-                peaks = at_least(peaks, here)
-                c += step
-            store(partial, 16 * k, peaks)
-        store(each, 0, row_maxima(partial))
-        for k in range(count):
-            width, row, peak = starts[begin + k + 1] - starts[begin + k], at(exps, k * V), splat(each[k])
-            z = load(row, 0) - peak
-            sums = exp(z)
-            store(row, 0, sums)
-            if want_entropy:
-                products = sums * at_least(bottom, z)
-            c = step
-            while c < width:
-                z = load(row, c) - peak
-                e = exp(z)
-                store(row, c, e)
-                sums = sums + e
-                if want_entropy:
-                    products = fma(e, at_least(bottom, z), products)
-                c += step
-            store(partial, 16 * k, sums)
-            if want_entropy:
-                store(partial_products, 16 * k, products)
-        sums = row_sums(partial)
-        scales = ones / sums
-        store(each, 0, scales)
-        for k in range(count):
-            start, end = starts[begin + k], starts[begin + k + 1]
-            row, scale = at(exps, k * V), splat(each[k])
-            store(weights, start, load(row, 0) * scale)
-            c = start + 16
-            while c < end:
-                store(weights, c, load(row, c - start) * scale)
-                c += step
+    rounded = -(-K // 16) * 16
+    partial, partial_products, each = scratch, at(scratch, 16 * rounded), at(scratch, 32 * rounded)
+    exps = at(each, rounded)
+    for k in range(K):
+        start, end, row = starts[k], starts[k + 1], at(exps, k * V)
+        peaks = first_lanes(end - start, load(logits, start), lowest)
+        store(row, 0, peaks)
+        c = start + 16
+        while c < end:
+            here = first_lanes(end - c, load(logits, c), lowest)
+            store(row, c - start, here)
+            peaks = at_least(peaks, here)
+            c += step
+        store(partial, 16 * k, peaks)
+    for k in range(0, K, 16):
+        store(each, k, row_maxima(at(partial, 16 * k)))
+    for k in range(K):
+        width, row, peak = starts[k + 1] - starts[k], at(exps, k * V), splat(each[k])
+        z = load(row, 0) - peak
+        sums = exp(z)
+        store(row, 0, sums)
         if want_entropy:
-            entropy -= total(first_lanes(count, row_sums(partial_products) * scales, nothing))
-            store(each, 0, sums)
-            product = 1.0
-            for k in range(count):
-                product *= each[k]
-            entropy += math.log(product)
+            products = sums * at_least(bottom, z)
+        c = step
+        while c < width:
+            z = load(row, c) - peak
+            e = exp(z)
+            store(row, c, e)
+            sums = sums + e
+            if want_entropy:
+                products = fma(e, at_least(bottom, z), products)
+            c += step
+        store(partial, 16 * k, sums)
+        if want_entropy:
+            store(partial_products, 16 * k, products)
+    entropy = 0.0
+    for k in range(0, K, 16):
+        sums = row_sums(at(partial, 16 * k))
+        scales = ones / sums
+        store(each, k, scales)
+        if want_entropy:
+            means = row_sums(at(partial_products, 16 * k)) * scales
+            store(partial, k, sums)
+            store(partial_products, k, means)
+    for k in range(K):
+        start, end, row, scale = starts[k], starts[k + 1], at(exps, k * V), splat(each[k])
+        store(weights, start, load(row, 0) * scale)
+        c = start + 16
+        while c < end:
+            store(weights, c, load(row, c - start) * scale)
+            c += step
+    if want_entropy:
+        product = 1.0
+        for k in range(K):
+            product *= partial[k]
+            entropy -= partial_products[k]
+            if product > 1e100:
+                entropy += math.log(product)
+                product = 1.0
+        entropy += math.log(product)
     return entropy
 
 
@@ -438,13 +445,13 @@ def _softmaxes(weights, logits, starts, V, scratch, want_entropy):
 def _softmaxes_backward(d_logits, d_weights, weights, logits, starts, V, scratch, d_entropy, bound):
     """Cropped gradient of the packed logits, from rows of V weights and of their gradients.
 
-    That of the entropy -sum w log w is -w (z - sum w z), with z the logits.
+    That of the entropy -sum w log w is -w (z - sum w z), with z the logits. Fills `scratch` with two of 16 padded(K).
     """
     step = lanes()
     nothing, high = zero(logits), splat(bound)
     low = nothing - high
-    each = at(scratch, 256)
     K = starts.shape[0] - 1
+    each = at(scratch, -(-K // 16) * 256)
     if d_entropy != 0:
         slope = splat(d_entropy)
         for k in range(K):
@@ -454,27 +461,25 @@ def _softmaxes_backward(d_logits, d_weights, weights, logits, starts, V, scratch
                 place = k * V + c - start
                 store(d_weights, place, load(d_weights, place) - slope * load(logits, c))
                 c += step
-    for begin in range(0, K, 16):
-        count = min(16, K - begin)
-        for k in range(count):
-            start, end = starts[begin + k], starts[begin + k + 1]
-            sums = nothing
-            c = start
-            while c < end:
-                place = (begin + k) * V + c - start
-                sums = sums + first_lanes(end - c, load(weights, place) * load(d_weights, place), nothing)
-                c += step
-            store(scratch, 16 * k, sums)
-        store(each, 0, row_sums(scratch))
-        for k in range(count):
-            start, end = starts[begin + k], starts[begin + k + 1]
-            mean = splat(each[k])
-            c = start
-            while c < end:
-                place = (begin + k) * V + c - start
-                d = load(weights, place) * (load(d_weights, place) - mean)
-                store(d_logits, c, at_least(low, at_most(high, d)))
-                c += step
+    for k in range(K):
+        width, row, d_row = starts[k + 1] - starts[k], at(weights, k * V), at(d_weights, k * V)
+        sums = first_lanes(width, load(row, 0) * load(d_row, 0), nothing)
+        c = step
+        while c < width:
+            sums = sums + first_lanes(width - c, load(row, c) * load(d_row, c), nothing)
+            c += step
+        store(scratch, 16 * k, sums)
+    for k in range(0, K, 16):
+        store(each, k, row_sums(at(scratch, 16 * k)))
+    for k in range(K):
+        start, end, row, d_row = starts[k], starts[k + 1], at(weights, k * V), at(d_weights, k * V)
+        mean = splat(each[k])
+        store(d_logits, start, at_least(low, at_most(high, load(row, 0) * (load(d_row, 0) - mean))))
+        c = start + 16
+        while c < end:
+            d = load(row, c - start) * (load(d_row, c - start) - mean)
+            store(d_logits, c, at_least(low, at_most(high, d)))
+            c += step
 
 
 @inline
@@ -524,15 +529,21 @@ def _run_module(kind, out, a, b, double, tape, next_tape, M, S):
 
 @inline
 def _forward(kinds, first_slot, starts, R, M, S, logits, weights, values, next_values, tape, next_tape, scratch,
-             want_entropy):
-    """One timestep of one example; the entropy of its circuit, or 0."""
+             want_entropy, ahead):
+    """One timestep of one example; the entropy of its circuit, or 0.
+
+    `ahead`: where the next timestep's logits and weights will lie; memory is asked for along the way.
+    """
     Q = kinds.shape[0]
     K = starts.shape[0] - 1
     entropy = _softmaxes(weights, logits, starts, -(-(R + Q) // 16) * 16, scratch, want_entropy)
     inputs, double = scratch, at(scratch, 2 * S)
     now = tape
-    ahead_values, ahead_tape = -(-(R + Q) // Q) * S, min(M * S, FETCH) // Q
+    next_logits, next_weights = ahead
+    ahead_values, ahead_tape, ahead_logits = (R + Q) * S // Q + 16, min(M * S, FETCH) // Q + 16, starts[K] // Q + 16
     for i in range(Q):
+        prefetch_to_write(at(next_logits, i * ahead_logits), ahead_logits)
+        prefetch_to_write(at(next_weights, i * ahead_logits), ahead_logits)
         prefetch_to_write(at(next_values, i * ahead_values), ahead_values)
         prefetch_to_write(at(next_tape, i * ahead_tape), ahead_tape)
         k = first_slot[i]
@@ -676,8 +687,8 @@ def _backward(kinds, first_slot, starts, R, M, S, logits, weights, values, tape,
 
 
 # --- controllers ------------------------------------------------------------------------------------------------------
-# A layer is a matrix product of `count` rows, each ending in a constant 1 whose weights are the biases. Hidden sizes are
-# rounded up to whole vectors with weights 0.
+# A layer is a matrix product of `count` rows, each ending in a constant 1 whose weights are the biases. Hidden sizes
+# are rounded up to whole vectors with weights 0.
 
 
 @inline
@@ -745,7 +756,7 @@ def _cells(gates, h, c_now, c_before, H):
 
 @inline
 def _cells_backward(gates, d_h, d_c, c_now, c_before, H, bound):
-    """Backward of `_cells`: the activations in `gates` become gradients of what they were before; d_c that of c_before."""
+    """Backward of `_cells`: `gates` turns from activations into gradients before them, d_c into that of c_before."""
     step = lanes()
     nothing, ones, high = zero(gates), one(gates), splat(bound)
     low = nothing - high
@@ -765,7 +776,7 @@ def _cells_backward(gates, d_h, d_c, c_now, c_before, H, bound):
         c += step
 
 
-# --- a block of examples of one member through all timesteps -----------------------------------------------------------
+# --- a block of examples of one member through all timesteps ----------------------------------------------------------
 
 
 class Run(NamedTuple):
@@ -1000,7 +1011,7 @@ def _block_forward(run, block, cells, cell_count, alive, stopped, scratch):
             entropy = _forward(
                 run.kinds, run.first_slot, run.starts, R, M, S, at(logits, g * logits_stride),
                 at(weights, g * logits_stride), at(values, here), at(values, there), tape, next_tape, scratch,
-                run.want_entropy,
+                run.want_entropy, (at(logits, (count + g) * logits_stride), at(weights, (count + g) * logits_stride)),
             )
             stop_logit = logits[g * logits_stride + L]
             run.stop_logits[t * N + n] = stop_logit
@@ -1090,7 +1101,7 @@ def _block_backward(run, gradients, block, cells, cell_count, scratch):
         cell_count[g] = _list_cells(cells[g * M : (g + 1) * M], run, base + g)
     for t in range(steps - 1, -1, -1):
         row = t * count
-        x, middle = at(all_x, row * x_stride), at(all_middle, row * middle_stride)
+        middle = at(all_middle, row * middle_stride)
         gates, top = at(all_gates, row * gates_size), at(all_top, row * (H + 16))
         logits, weights = at(all_logits, row * logits_stride), at(all_weights, row * logits_stride)
         first_out = at(all_first_out, row * H)
@@ -1153,7 +1164,8 @@ def _block_backward(run, gradients, block, cells, cell_count, scratch):
                 d_registers[(g * R + r) * S] += d_x[g * x_size + r]
 
     number = steps * count
-    mix_many(at(pointer(gradients.first), block * (R + 1) * H), H, all_x, 1, x_stride, all_first_out, H, number, H, R + 1)
+    mix_many(at(pointer(gradients.first), block * (R + 1) * H), H, all_x, 1, x_stride, all_first_out, H, number, H,
+             R + 1)
     mix_many(at(pointer(gradients.middle_matrix), block * (middle_size + 1) * gates_size), gates_size, all_middle, 1,
              middle_stride, all_gates, gates_size, number, gates_size, middle_size + 1)
     mix_many(at(pointer(gradients.output), block * (H + 1) * outputs), outputs, all_top, 1, H + 16, all_weights,
@@ -1253,11 +1265,12 @@ def _unpack(layout, controller, flats, P, blocks):
         matrix = flat[: math.prod(shape)].view(shape)
         matrix = matrix.sum(1) if blocks > 1 else matrix[:, 0]
         place = matrix[:, :-1].unflatten(2, (out_parts, outputs)).unflatten(1, (in_parts, inputs))
-        gradients[f"{name}_weight"] = (
-            place[:, :, :in_size, :, :out_size].reshape(P, in_parts * in_size, out_parts * out_size)
-        )
         bias = matrix[:, -1].unflatten(1, (out_parts, outputs))[:, :, :out_size]
-        gradients[f"{name}_bias"] = bias.reshape(P, out_parts * out_size)
+        # Copies: the shares' memory belongs to the workspace.
+        gradients[f"{name}_weight"] = place[:, :, :in_size, :, :out_size].clone(
+            memory_format=torch.contiguous_format
+        ).view(P, in_parts * in_size, out_parts * out_size)
+        gradients[f"{name}_bias"] = bias.clone(memory_format=torch.contiguous_format).view(P, out_parts * out_size)
     return gradients
 
 
@@ -1366,7 +1379,8 @@ class Pass:
             entropy=self.entropy.view(-1).numpy(), produced=self.produced.view(-1).numpy(),
             wrong_cells=self.wrong_cells.view(-1).numpy(), stop_step=self.stop_step.view(-1).numpy(),
         )
-        scratch_size = padded(4 * S + 64) + 16 * (padded(rows) + 34)
+        slots = padded(len(starts))
+        scratch_size = padded(4 * S + 64) + slots * (padded(rows) + 49)
         scratch = take("scratch", self.threads * scratch_size).numpy().reshape(self.threads, scratch_size)
         _in_threads(lambda k: _forward_blocks(self.run, k, self.threads, scratch[k]), self.threads)
 
@@ -1389,12 +1403,14 @@ class Pass:
             take("d_output", self.P * self.blocks * (H + 1) * outputs),
         ]
         gradients = Gradients(
-            flat(d_log_likelihood), flat(d_stop_logits), flat(d_entropy), take("first_out", block_rows * H + pad).numpy(),
+            flat(d_log_likelihood), flat(d_stop_logits), flat(d_entropy),
+            take("first_out", block_rows * H + pad).numpy(),
             *[share.numpy() for share in shares],
         )
         controller = outputs * H + gates * middle + H * padded(R) + group * (padded(R) + 2 * H + middle)
         machine = group * (R * S + S * S)
-        example = 2 * K * V + 2 * (K + 16) * S + S * V + 4 * S + 64 + 512 + (self.layout.repetitions - 1) * M * S
+        example = 2 * K * V + 2 * (K + 16) * S + S * V + 4 * S + 64 + 17 * (K + 16)
+        example += (self.layout.repetitions - 1) * M * S
         size = padded(controller + machine + example) + pad
         scratch = take("scratch_backward", self.threads * size).numpy().reshape(self.threads, size)
         _in_threads(lambda k: _backward_blocks(self.run, gradients, k, self.threads, scratch[k]), self.threads)

@@ -345,12 +345,12 @@ def magnitude(typing_context, vector):
 
 @intrinsic
 def where_positive(typing_context, condition, vector, other):
-    """Lane by lane `vector` where `condition` > 0, else `other`."""
+    """Lane by lane `vector` where `condition` > 0 or NaN, else `other`."""
     if not isinstance(vector, VectorType) or not condition == vector == other:
         return None
 
     def emit(context, builder, sig, args):
-        chosen = builder.fcmp_ordered(">", args[0], _constant(args[0].type, 0.0))
+        chosen = builder.fcmp_unordered(">", args[0], _constant(args[0].type, 0.0))
         return builder.select(chosen, args[1], args[2])
 
     return vector(vector, vector, vector), emit
@@ -647,7 +647,7 @@ def _row_reduction(combine):
 
 
 row_sums = _row_reduction(_add_lanes)  # lane k: the sum of rows[16 k : 16 k + 16]
-row_maxima = _row_reduction(lambda builder, a, b: _choose(builder, ">", a, b))  # the same for the largest; see `largest`
+row_maxima = _row_reduction(lambda builder, a, b: _choose(builder, ">", a, b))  # the same, largest; NaN as in `largest`
 
 
 @intrinsic
