@@ -18,7 +18,10 @@ from nram.program import (
     PUBLISHED,
     Circuit,
     Program,
+    Recorder,
+    describe,
     first_failure,
+    folded,
     from_machine,
     from_runs,
     published,
@@ -148,9 +151,22 @@ def test_programs_of_seen_runs_do_what_the_discretized_machine_does(kind):
     machine = random_machine(kind, seed=3)
     memory, limit = random_examples(6)
     expected = by_definition(machine, memory, limit)
-    for program in (from_runs(machine, memory, limit), small(from_runs(machine, memory, limit))):
+    seen = from_runs(machine, memory, limit)
+    fewer = folded(small(seen))
+    assert fewer.num_states < seen.num_states or kind == "mlp"
+    for program in (seen, small(seen), fewer):
         assert run_all(program, memory, limit) == expected
         assert run_text(program.to_python(), memory, limit) == expected
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm"])
+def test_a_recorder_runs_as_the_discretized_machine(kind):
+    machine = random_machine(kind, seed=1)
+    memory, limit = random_examples(7)
+    recorder = Recorder(machine)
+    assert run_all(recorder, memory, limit) == by_definition(machine, memory, limit)
+    assert recorder.run(memory[0].numpy(), 3).tolist() == recorder.run(memory[0].tolist(), 3)
+    assert first_failure(try_lengths(recorder, lengths=(5, 6), cases=2)) == 5
 
 
 def test_an_lstm_is_not_tabulated():
@@ -259,6 +275,14 @@ def run(memory, limit):
     return memory
 '''
     )
+
+
+def test_a_sentence_says_what_the_loop_does():
+    program = Program.parse(COPY, Layout(2), "copy")
+    sentence = describe(program, [4, 7, 8, 9, 0, 0, 0], 4)
+    assert sentence.startswith("In 3 of 4 timesteps of the run below it does `memory[r2] = memory[r1]`; `r1, r2 = ")
+    assert "goes on until the time limit" in sentence and "2 of the program's 2 circuits" in sentence
+    assert "stops by itself" in describe(Program.parse("otherwise:\n stop", Layout(1)), [0, 0, 0], 2)
 
 
 def test_python_text_keeps_a_read_before_the_write_it_precedes():

@@ -17,7 +17,7 @@ from nram.program.abstract import next_patterns, simplified
 from nram.program.notation import Circuit
 from nram.program.table import Branch, Program, Row, run_circuit, zero_pattern
 
-__all__ = ["from_machine", "from_runs", "reachable", "small"]
+__all__ = ["Recorder", "folded", "from_machine", "from_runs", "is_complete", "reachable", "small"]
 
 MAX_REGISTERS = 20
 CHUNK = 4096  # patterns at a time
@@ -51,44 +51,69 @@ def from_machine(machine, simplify: bool = True) -> Program:
     return small(program) if simplify else program
 
 
-@torch.no_grad()
-def from_runs(machine, memory: torch.Tensor, limit: torch.Tensor, max_states: int = 100_000) -> Program:
-    """What a machine with any controller did on examples: memory LongTensor[B, M], limit LongTensor[B].
+class Recorder:
+    """Runs a machine's discretized form on integers, one memory at a time, and keeps what it did as a program.
 
-    Controller states that are equal bit by bit are one state; `Program.rows` are the transitions seen. On other
-    examples the program may meet a pattern that it has no row for; `run` then raises ValueError. Raises ValueError if
-    more than `max_states` states occur.
+    The controller is asked once for every pair of a controller state and a zero-pattern; states that are equal bit by
+    bit are one state. Raises ValueError, when it runs, if more than `max_states` states occur.
     """
-    layout, controller, params = machine.layout, machine.controller, machine.population_params
-    dtype = params["output_weight"].dtype
-    start = controller.initial_state(params, 1)
-    states, contents = {_key(start): 0}, [start]
-    circuits: dict[Circuit, int] = {}
-    order: list[Circuit] = []
-    rows: dict[tuple[int, int], Row] = {}
-    for cells, steps in zip(memory.tolist(), limit.tolist(), strict=True):
-        registers, state = [0] * layout.num_registers, 0
-        for _ in range(steps):
-            pattern = zero_pattern(registers)
-            if (state, pattern) not in rows:
-                zeros = torch.tensor([[[float(value == 0) for value in registers]]], dtype=dtype)
-                outputs, following = controller.step(params, zeros, contents[state])
-                circuit = Circuit.from_sources(layout, layout.argmax(outputs[0, 0, :-1])).pruned()
-                key = _key(following)
-                if key not in states:
-                    if len(states) >= max_states:
-                        raise ValueError(f"more than {max_states} controller states")
-                    states[key] = len(contents)
-                    contents.append(following)
-                number = circuits.setdefault(circuit, len(circuits))
-                order = list(circuits) if number >= len(order) else order
-                rows[state, pattern] = Row(number, bool(outputs[0, 0, -1] >= 0), states[key])
-            row = rows[state, pattern]
-            registers, _, _ = run_circuit(order[row.circuit], registers, cells)
+
+    def __init__(self, machine, max_states: int = 1_000_000):
+        self.machine, self.max_states = machine, max_states
+        self.task = machine.task
+        self._params = machine.population_params
+        start = machine.controller.initial_state(self._params, 1)
+        self._states, self._contents = {_key(start): 0}, [start]
+        self._circuits: dict[Circuit, int] = {}
+        self._order: list[Circuit] = []
+        self._rows: dict[tuple[int, int], Row] = {}
+
+    def run(self, memory, limit: int):
+        """As `Program.run`: the memory that is left, a list for a list, else an array."""
+        cells, registers, state = [int(cell) for cell in memory], [0] * self.machine.num_registers, 0
+        for _ in range(limit):
+            key = (state, zero_pattern(registers))
+            row = self._rows.get(key) or self._ask(*key)
+            registers, _, _ = run_circuit(self._order[row.circuit], registers, cells)
             if row.stop:
                 break
             state = row.next_state
-    return Program(layout, tuple(circuits), rows, machine.task)
+        return cells if isinstance(memory, list) else np.array(cells)
+
+    @torch.no_grad()
+    def _ask(self, state: int, pattern: int) -> Row:
+        machine, layout = self.machine, self.machine.layout
+        zeros = torch.tensor([[[float(pattern >> r & 1) for r in range(layout.num_registers)]]])
+        zeros = zeros.to(self._params["output_weight"].dtype)
+        outputs, following = machine.controller.step(self._params, zeros, self._contents[state])
+        circuit = Circuit.from_sources(layout, layout.argmax(outputs[0, 0, :-1])).pruned()
+        number = self._circuits.setdefault(circuit, len(self._circuits))
+        if number == len(self._order):
+            self._order.append(circuit)
+        key = _key(following)
+        if key not in self._states:
+            if len(self._contents) >= self.max_states:
+                raise ValueError(f"more than {self.max_states} controller states")
+            self._states[key] = len(self._contents)
+            self._contents.append(following)
+        row = self._rows[state, pattern] = Row(number, bool(outputs[0, 0, -1] >= 0), self._states[key])
+        return row
+
+    def program(self) -> Program:
+        """What has been seen so far; `Program.rows` are the transitions."""
+        return Program(self.machine.layout, tuple(self._order), dict(self._rows), self.task)
+
+
+def from_runs(machine, memory: torch.Tensor, limit: torch.Tensor) -> Program:
+    """What a machine with any controller did on examples: memory LongTensor[B, M], limit LongTensor[B].
+
+    On other examples the program may meet a pattern that it has no row for; `run` then raises ValueError.
+    See `Recorder`.
+    """
+    recorder = Recorder(machine)
+    for cells, steps in zip(memory.tolist(), limit.tolist(), strict=True):
+        recorder.run(cells, steps)
+    return recorder.program()
 
 
 def _key(state) -> bytes:
@@ -133,6 +158,65 @@ def small(program: Program) -> Program:
             break
         program = smaller
     return program
+
+
+def folded(program: Program, max_states: int = 1000) -> Program:
+    """A program of fewer controller states that does the same on all runs that the program knows.
+
+    States are merged greedily, first seen first, wherever no row of one contradicts a row of the other, or of what
+    follows from it. On other runs the result is a guess of what the LSTM would do, as good as the runs. Programs of
+    more than `max_states` states are left as they are.
+    """
+    if program.num_states > max_states:
+        return program
+    leader = list(range(program.num_states))  # the state that each state has been merged into, or itself
+    rows: dict[int, dict[int, Row]] = {state: {} for state in leader}
+    for (state, pattern), row in program.rows.items():
+        rows[state][pattern] = row
+
+    def find(state: int, merges: dict[int, int]) -> int:
+        while True:
+            following = merges.get(state, leader[state])
+            if following == state:
+                return state
+            state = following
+
+    def try_merge(first: int, second: int) -> bool:
+        merges: dict[int, int] = {}
+        added: dict[int, dict[int, Row]] = {}
+        waiting = [(first, second)]
+        while waiting:
+            a, b = (find(state, merges) for state in waiting.pop())
+            if a == b:
+                continue
+            a, b = min(a, b), max(a, b)
+            merges[b] = a
+            known = {**rows[a], **added.get(a, {})}
+            for pattern, row in {**rows[b], **added.get(b, {})}.items():
+                other = known.get(pattern)
+                if other is None:
+                    added.setdefault(a, {})[pattern] = row
+                elif (other.circuit, other.stop) != (row.circuit, row.stop):
+                    return False
+                elif not row.stop:
+                    waiting.append((other.next_state, row.next_state))
+        for state, target in merges.items():
+            leader[state] = target
+        for state, new in added.items():
+            rows[find(state, {})].update(new)
+        return True
+
+    kept: list[int] = []
+    for state in range(program.num_states):
+        if find(state, {}) == state and not any(try_merge(earlier, state) for earlier in kept):
+            kept.append(state)
+    number = {state: index for index, state in enumerate(kept)}
+    merged = {}
+    for state in kept:
+        for pattern, row in rows[state].items():
+            following = 0 if row.stop else number[find(row.next_state, {})]
+            merged[number[state], pattern] = row._replace(next_state=following)
+    return _renumbered(program, merged)
 
 
 def _merged(program: Program) -> Program:

@@ -1,24 +1,27 @@
 """How far a program is right, and how fast it runs."""
 
 import time
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import torch
 
 from nram import tasks
+from nram.program.extract import Recorder
+from nram.program.python_text import statements
 from nram.program.table import Program
 
-__all__ = ["LENGTHS", "first_failure", "seen_program", "timesteps_per_second", "try_lengths"]
+__all__ = ["LENGTHS", "describe", "first_failure", "seen_program", "timesteps_per_second", "try_lengths"]
 
 LENGTHS = (100, 1_000, 10_000, 100_000)
 LONGEST = {"walkbst": 1_000}  # its generator compares all pairs of nodes
 
 
 def try_lengths(
-    program: Program, task: tasks.Task | None = None, lengths=LENGTHS, cases: int = 10, seed: int = 0
+    program: Program | Recorder, task: tasks.Task | None = None, lengths=LENGTHS, cases: int = 10, seed: int = 0
 ) -> pd.DataFrame:
-    """The program against the task's solver, one row per length: the difficulty, such as the number of elements.
+    """A program, or an LSTM's machine, against its task's solver, one row per length (difficulty: number of elements).
 
     Columns: task, length, num_cells (M), limit (timesteps), cases, wrong_cases, error (wrong / output cells), seconds
     (of the program alone). Lengths that the task has not, or whose examples would not fit into memory, are left out.
@@ -76,6 +79,18 @@ def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 
         for key in program.visited(batch.memory[0].tolist(), int(batch.limit[0])):
             seen[key] = program.rows[key]
     return Program(program.layout, program.circuits, seen, program.task)
+
+
+def describe(program: Program, memory: list[int], limit: int) -> str:
+    """What a program mostly does, in a sentence: the circuit that runs longest on one memory, and how the run ends."""
+    visited = [program.rows[key] for key in program.visited(memory, limit)]
+    busiest, times = Counter(row.circuit for row in visited).most_common(1)[0]
+    done = "; ".join(f"`{line}`" for line in statements(program.circuits[busiest])) or "nothing"
+    ends = "stops by itself" if visited[-1].stop else "goes on until the time limit"
+    return (
+        f"In {times} of {len(visited)} timesteps of the run below it does {done}. It {ends}, and uses "
+        f"{len({row.circuit for row in visited})} of the program's {len(program.circuits)} circuits."
+    )
 
 
 def timesteps_per_second(

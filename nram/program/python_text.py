@@ -3,7 +3,7 @@
 from nram.program.notation import Circuit
 from nram.program.table import Branch, Program
 
-__all__ = ["to_python"]
+__all__ = ["statements", "to_python"]
 
 _NAMES = {
     "READ": "read", "INC": "inc", "ADD": "add", "SUB": "sub", "DEC": "dec", "LESS-THAN": "less",
@@ -73,7 +73,7 @@ def _indented(lines: list[str], levels: int = 1) -> list[str]:
 def _tree(program: Program, tree) -> list[str]:
     if not isinstance(tree, Branch):
         row = tree.row
-        lines = _circuit(program.circuits[row.circuit])
+        lines = statements(program.circuits[row.circuit])
         if row.stop:
             return [*lines, "return memory"]
         if program.num_states > 1:
@@ -86,8 +86,8 @@ def _tree(program: Program, tree) -> list[str]:
     return [*lines, "else:", *_indented(nonzero)]
 
 
-def _circuit(circuit: Circuit) -> list[str]:
-    """The statements of one timestep. What is used once stands where it is used, unless a WRITE comes in between."""
+def statements(circuit: Circuit) -> list[str]:
+    """One timestep in Python. What is used once stands where it is used, unless a WRITE comes in between."""
     layout = circuit.layout
     num_registers, per_repetition = layout.num_registers, len(layout.modules) // layout.repetitions
     changes = [(r, source) for r, source in enumerate(circuit.registers) if source != r]
