@@ -243,13 +243,13 @@ def _write(out, tape, place, value, M, S):
     """out[i] = (1 - place[i]) tape[i] + place[i] value; `out` may be `tape`."""
     step = lanes()
     ones = one(out)
-    c = 0
-    while c < S:
-        written = load(value, c)
-        for i in range(M):
-            p = splat(place[i])
-            store(out, i * S + c, fma(p, written, (ones - p) * load(tape, i * S + c)))
-        c += step
+    for i in range(M):
+        p = splat(place[i])
+        kept = ones - p
+        c = 0
+        while c < S:
+            store(out, i * S + c, fma(p, load(value, c), kept * load(tape, i * S + c)))
+            c += step
 
 
 # --- modules, backward ----------------------------------------------------------------------------------------------
@@ -343,12 +343,12 @@ def _read_backward(d_place, d_tape, d_out, place, tape, M, S):
     nothing = zero(d_out)
     for i in range(0, M, 16):
         store(d_place, i, first_lanes(M - i, dots(d_out, at(tape, i * S), S, S), nothing))
-    c = 0
-    while c < S:
-        d_here = load(d_out, c)
-        for i in range(M):
-            store(d_tape, i * S + c, fma(splat(place[i]), d_here, load(d_tape, i * S + c)))
-        c += step
+    for i in range(M):
+        p = splat(place[i])
+        c = 0
+        while c < S:
+            store(d_tape, i * S + c, fma(p, load(d_out, c), load(d_tape, i * S + c)))
+            c += step
 
 
 @inline
