@@ -30,7 +30,8 @@ class TrainConfig:
     repetitions: how often the sequence of 14 modules is repeated.
     hidden: units in each layer of the controller.
     num_cells: the smallest M, memory cells, in training; 0 stands for the least that the train difficulty needs.
-    extra_cells: every batch has a memory of num_cells to num_cells + extra_cells cells, drawn uniformly.
+    extra_cells: every batch has a memory of num_cells to num_cells + extra_cells cells, drawn uniformly; None stands for
+        up to the next multiple of 16, the fused kernel's vector, and at least one.
     train_difficulty: the highest difficulty trained on; 0 stands for the paper's.
     limit_slope, limit_offset: the time limit T = slope * difficulty + offset; None stands for the task's own.
     population: members trained side by side.
@@ -70,7 +71,7 @@ class TrainConfig:
     repetitions: int = 1
     hidden: int = 48
     num_cells: int = 0
-    extra_cells: int = 8
+    extra_cells: int | None = None
     train_difficulty: int = 0
     limit_slope: int | None = None
     limit_offset: int | None = None
@@ -110,6 +111,8 @@ class TrainConfig:
             for name in ("limit_slope", "limit_offset"):
                 if getattr(self, name) is None:
                     object.__setattr__(self, name, getattr(task, name))
+        if self.extra_cells is None:
+            object.__setattr__(self, "extra_cells", 16 - self.num_cells % 16)
         self._check_values(task)
 
     def _fill(self, name: str, value: int) -> None:
