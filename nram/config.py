@@ -30,7 +30,7 @@ class TrainConfig:
     repetitions: how often the sequence of 14 modules is repeated.
     hidden: units in each layer of the controller.
     num_cells: the smallest M, memory cells, in training; 0 stands for the least that the train difficulty needs.
-    extra_cells: every batch has a memory of num_cells to num_cells + extra_cells cells, drawn uniformly; None stands for
+    extra_cells: every batch has a memory of num_cells to num_cells + extra_cells cells, drawn uniformly; None means
         up to the next multiple of 16, the fused kernel's vector, and at least one.
     train_difficulty: the highest difficulty trained on; 0 stands for the paper's.
     limit_slope, limit_offset: the time limit T = slope * difficulty + offset; None stands for the task's own.
