@@ -128,7 +128,8 @@ def collect_provenance(
         **_commit(),
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "numba", "pandas")},
+            "torch": torch.__version__,  # with the build, such as +cpu, which the package's metadata can lack
+            **{name: importlib.metadata.version(name) for name in ("numpy", "numba", "pandas")},
         },
         "platform": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
