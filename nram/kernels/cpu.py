@@ -16,11 +16,19 @@ Multiply-adds per example and timestep (a slot of module i has n = R + i sources
     MIN, MAX            about 4 M each      6 M
 
 R = 4 and 14 modules: W = 307, so 307 M + 5 M^2 forward and 921 M + 9 M^2 backward; at M = 32 (2 flops per multiply-add)
-30 + 77 thousand flops.
+30 + 77 thousand flops. The controller, MLP with H hidden units and L + 1 outputs, adds H (R + H + L) forward and twice
+that backward: at H = 48, L = 307 another 35 + 69.
+
+The whole run is one call: a block of 8 examples of a member goes through all timesteps on one thread, so that no thread
+waits for another within a run; the controller is a matrix product of the block. Backward, blocks again go through all
+timesteps, and the gradients of the matrices are one product over all timesteps at the end. The threads are those of
+Python (the loops release its lock): they do not spin, and so do not fight those of PyTorch, if these do not spin either
+(OMP_WAIT_POLICY=PASSIVE in the environment before torch is imported).
 """
 import functools
 import hashlib
 import math
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -1278,6 +1286,16 @@ _pool = None
 _pool_lock = threading.Lock()
 
 
+def _forget_pool():
+    """A forked process has none of its parent's threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
 def _without_denormals(function, thread):
     """Call function(thread) with numbers below the smallest normal one (1.2e-38) taken as 0: they cost 150 cycles each.
 
@@ -1301,9 +1319,11 @@ def _in_threads(function, threads):
             if _pool is None or _pool._max_workers < threads - 1:
                 _pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="nram")
         others = [_pool.submit(_without_denormals, function, thread) for thread in range(1, threads)]
-    _without_denormals(function, 0)
-    for other in others:
-        other.result()
+    try:
+        _without_denormals(function, 0)
+    finally:
+        for other in others:
+            other.result()
 
 
 def _check(memory, target, limit, dtype):

@@ -52,7 +52,7 @@ class _Lease:
         self.kernel, self.workspace = kernel, workspaces.take(kernel)
         self.run = kernel.Pass(*args, workspace=self.workspace, **kwargs)
 
-    def __del__(self):
+    def __del__(self, workspaces=workspaces):  # the default outlives the module at the interpreter's end
         workspaces.give_back(self.kernel, self.workspace)
 
 
