@@ -11,7 +11,7 @@ from nram.circuit import Layout
 from nram.modules import MODULES
 from nram.program import Circuit, Program, prove, published
 from nram.program.proof import PROVABLE
-from nram.program.symbols import ANY, Element, Facts, Number, Unknown, apply, combine
+from nram.program.symbols import ANY, Element, Facts, Number, Unknown, apply
 
 COPY = """
 when r1 = 0:
@@ -163,7 +163,7 @@ def integers_of(value, case, element):
     if isinstance(value, Number):
         return [value_of(value.expression, case) % num_cells]
     if isinstance(value, Element):
-        return [(element(value_of(value.address, case)) + value.offset) % num_cells]
+        return [(element(value_of(value.address, case)) + value_of(value.offset, case)) % num_cells]
     return range(1 if value.nonzero else 0, num_cells)
 
 
@@ -175,7 +175,7 @@ def test_modules_on_symbols_cover_what_they_do_on_integers():
         if kind < 0.6:
             return Number(random_expression(choose))
         if kind < 0.8:
-            return Element(combine((1, random_expression(choose))), choose.randint(-1, 1))
+            return Element(random_expression(choose), random_expression(choose))
         return Unknown(choose.random() < 0.5)
 
     for facts, module, _ in product(FACTS, MODULES, range(40)):

@@ -8,7 +8,7 @@ both ways. Where the number of timesteps depends on n, the argument is an induct
     base     t0 timesteps from the start lead to the invariant at i = 0, for every n >= n0
     step     from the invariant at i, k timesteps lead to the invariant at i + 1, for every n and i with i < n - c
     end      from the invariant at i = n - c, the timesteps that are left lead to the right output, for every n >= n0
-    small    for each n < n0 the whole run leads to the right output
+    small    for each n < n0 the whole run leads to the right output (on symbols, or on each of all possible inputs)
 
 The invariant says of each register what it holds, and which cells have been written so far with what. It is guessed
 from the first timesteps at large n and then checked as above, so that a wrong guess can only make a proof fail. `prove`
@@ -20,6 +20,10 @@ one by one. A program may be right and the proof fail: then the answer is 'not p
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
+from operator import mul
+from typing import NamedTuple
+
+import numpy as np
 
 from nram import tasks
 from nram.program.extract import is_complete
@@ -45,6 +49,7 @@ from nram.program.table import Program
 
 __all__ = ["PROVABLE", "Proof", "prove"]
 
+MAX_INPUTS = 300_000  # of one size, which are all tried, at most
 MAX_UNDECIDED = 6  # registers whose zero-test is followed both ways, at most
 LARGE = 40  # the n, or q, from which the invariant is guessed
 STOPS_WITHIN = 12  # timesteps after the loop, where the time limit is not what ends the run
@@ -108,7 +113,7 @@ def _after(n: Expression, index: Expression) -> Expression:
 
 _SPECS = {
     "access": (1, lambda n: I, lambda n, i: ZERO.expression, lambda n, i: Element(I), True),
-    "increment": (0, None, lambda n, i: i, lambda n, i: Element(i, 1)),
+    "increment": (0, None, lambda n, i: i, lambda n, i: Element(i, ONE)),
     "copy": (1, lambda n: plus(n, 1), _after, lambda n, i: Element(plus(i, 1))),
     "reverse": (1, lambda n: plus(n, 1), _after, lambda n, i: Element(combine((1, n), (-1, i)))),
 }
@@ -125,7 +130,7 @@ class _Loop:
 
 @dataclass(frozen=True)
 class _Memory:
-    """The start of the task, then layers, oldest first: (address, value), a `_Loop`, or None: any cell may be new."""
+    """The start of the task, then layers, oldest first: a `_Loop`, or (address, value); no address: any one cell."""
 
     spec: _Spec
     layers: tuple = ()
@@ -133,22 +138,24 @@ class _Memory:
     def read(self, cell: Value, facts: Facts) -> Value:
         if not isinstance(cell, Number):
             return ANY
+        possible = []  # what may have been written there, newest first, up to what surely was
         for layer in reversed(self.layers):
-            if layer is None:
-                return ANY
             if isinstance(layer, _Loop):
                 found = _found_in_loop(layer, cell.expression, facts)
                 if found is not None:
-                    return found
+                    return facts.join([found, *possible])
                 continue
-            there = facts.equal(layer[0], cell.expression)
-            if there is not False:
-                return layer[1] if there else ANY
-        return self.spec.start(cell.expression, facts)
+            address, value = layer
+            there = None if address is None else facts.equal(address, cell.expression)
+            if there:
+                return facts.join([value, *possible])
+            if there is None:
+                possible.append(value)
+        return facts.join([self.spec.start(cell.expression, facts), *possible])
 
     def write(self, cell: Value, value: Value) -> "_Memory":
-        layer = (cell.expression, value) if isinstance(cell, Number) else None
-        return _Memory(self.spec, (*self.layers, layer))
+        address = cell.expression if isinstance(cell, Number) else None
+        return _Memory(self.spec, (*self.layers, (address, value)))
 
 
 def _found_in_loop(loop: _Loop, cell: Expression, facts: Facts) -> Value | None:
@@ -189,7 +196,9 @@ def _at(value: Value, i: Expression) -> Value:
     """A value with the expression `i` for i."""
     if isinstance(value, Number):
         return Number(replace_i(value.expression, i))
-    return Element(replace_i(value.address, i), value.offset) if isinstance(value, Element) else value
+    if isinstance(value, Element):
+        return Element(replace_i(value.address, i), replace_i(value.offset, i))
+    return value
 
 
 @dataclass
@@ -267,9 +276,10 @@ class _Machine:
         known = len(before.memory.layers)
         new = [state.memory.layers[known:] for state in states]
         addresses = []
+        if any(address is None for layers in new for address, _ in layers):
+            any_of_them = tuple((None, value) for layers in new for _, value in layers)
+            return _State(registers, _Memory(self.spec, before.memory.layers + any_of_them))
         for layers in new:
-            if None in layers:
-                return _State(registers, _Memory(self.spec, (*before.memory.layers, None)))
             for address, _ in layers:
                 if not any(facts.equal(address, other) is True for other in addresses):
                     addresses.append(address)
@@ -308,22 +318,28 @@ def prove(program: Program, task: tasks.Task | None = None, spares: int = 4) -> 
         proofs = _for_memories(program, task, spare, False, reasons)
         if proofs is None:
             continue
-        while spare > 0:
+        besides = []  # of a smaller memory, for which the claim is true of some n only
+        while spare > 0 and not besides:
             exact = _for_memories(program, task, spare - 1, True, reasons)
             if exact is None:
+                besides = [f"Not proved for M = {show((task.cells_offset + spare - 1, task.cells_slope, 0, 0))}."]
                 break
+            if any(part.wrong for part in exact):
+                besides = ["Besides:", *(line for part in exact for line in part.lines)]
+                continue
             proofs = exact + proofs
             spare -= 1
         cells = show((task.cells_offset + spare, task.cells_slope, 0, 0))
         limit = show((task.limit_offset, task.limit_slope, 0, 0))
         claim = f"{task.title}: right for every n >= 1 and every M >= {cells} (and >= 3), within {limit} timesteps."
-        rows = frozenset().union(*(rows for _, rows in proofs))
-        return Proof(True, task.key, spare, (claim, *(line for lines, _ in proofs for line in lines)), rows)
+        rows = frozenset().union(*(part.rows for part in proofs))
+        lines = (claim, *(line for part in proofs for line in part.lines), *besides)
+        return Proof(True, task.key, spare, lines, rows)
     return Proof(False, task.key, 0, ("not proved", *dict.fromkeys(reasons)))
 
 
 def _for_memories(program: Program, task: tasks.Task, spare: int, exact: bool, reasons: list[str]):
-    """(lines, rows) of proofs that cover every n, for M = smallest + spare, or M >= that; None if there are none."""
+    """Proofs that together cover every n, for M = smallest + spare, or M >= that; None if there are none."""
     cells = f"M {'=' if exact else '>='} {show((task.cells_offset + spare, task.cells_slope, 0, 0))}"
     if _SPECS[task.key][-1] is True:
         try:
@@ -339,7 +355,7 @@ def _for_memories(program: Program, task: tasks.Task, spare: int, exact: bool, r
 
 
 def _for_remainder(program, task, spare, exact, stretch, rest, cells, reasons):
-    """(lines, rows) of a proof by induction for n = stretch * q + rest."""
+    """A proof by induction for n = stretch * q + rest, or None."""
     attempt = _Attempt(program, task, spare, exact, stretch, rest)
     where = f"{cells}, n = {show((rest, stretch, 0, 0), attempt.names)}" if stretch > 1 else cells
     for period in (1, 2, 3):
@@ -357,6 +373,14 @@ def _for_remainder(program, task, spare, exact, stretch, rest, cells, reasons):
                 except NotProved as reason:
                     reasons.append(f"{where}, from timestep {first + 1}, {period} a round: {reason}")
     return None
+
+
+class _Part(NamedTuple):
+    """A proof for some n and M: its text, the rows that it uses, and the small n for which it is not true."""
+
+    lines: tuple[str, ...]
+    rows: frozenset
+    wrong: tuple[int, ...] = ()
 
 
 class _Attempt:
@@ -392,7 +416,7 @@ class _Attempt:
         for final in stopped + ([state] if state else []):
             self.check(final, I, facts)
         lines = (f"For {cells}: one run on symbols, for every n and every k of 1..n, ends with the right output.",)
-        return lines, frozenset(machine.rows)
+        return _Part(lines, frozenset(machine.rows))
 
     def check(self, final: _State, index: Expression, facts: Facts) -> None:
         address, expected = self.spec.address(self.n, index), self.spec.expected(self.n, index)
@@ -439,7 +463,7 @@ class _Attempt:
         known = len(state.memory.layers)
         _, after = machine.run(state, facts, period, may_stop=False)
         made = after.memory.layers[known:]
-        if len(made) != len(writes) or None in made:
+        if len(made) != len(writes) or any(address is None for address, _ in made):
             raise NotProved("a round does not write where the invariant says")
         for (address, value), (found_address, found) in zip(writes, made, strict=True):
             if facts.equal(address, found_address) is not True or not facts.covers(value, found):
@@ -466,15 +490,30 @@ class _Attempt:
         self.check_outputs(stopped + ([state] if state else []), smallest, head, short)
 
         # small
+        wrong, enumerated = [], []
         for q in range(-(-(task.min_difficulty - self.n[0]) // self.stretch), smallest):
             n = self.stretch * q + self.n[0]
             if self.exact and task.min_cells(n) + self.spare < 3:
                 continue  # no memory
             facts = self.facts((q, 0, 0, 0))
-            stopped, state = machine.run(machine.start(), facts, task.limit(n), may_stop=True)
-            for final in stopped + ([state] if state else []):
-                for index in range(n):
-                    self.check(final, (index, 0, 0, 0), facts)
+            try:
+                stopped, state = machine.run(machine.start(), facts, task.limit(n), may_stop=True)
+            except NotProved:
+                machine.rows |= set(self.program.rows)
+                stopped, state = None, None
+            try:
+                if stopped is None:
+                    raise NotProved(f"n = {n} is not decided")
+                for final in stopped + ([state] if state else []):
+                    for index in range(n):
+                        self.check(final, (index, 0, 0, 0), facts)
+            except NotProved:
+                if not self.exact:
+                    raise
+                enumerated.append(n)
+                memory = self.first_wrong(n, q)
+                if memory is not None:
+                    wrong.append((n, memory))
         name = self.names[0]
         holds = [f"r{r + 1} = {self.show(value)}" for r, value in enumerate(registers) if value != ANY]
         holds += [f"round i wrote {self.show(value)} at cell {self.show(address)}" for address, value in writes]
@@ -484,9 +523,36 @@ class _Attempt:
             f"    Base: the first {first} timesteps lead to it with i = 0, for every {name} >= {smallest}.",
             f"    Step: each round leads from i to i + 1, for every {name} and every i < {self.show(rounds)}.",
             f"    End: from i = {self.show(rounds)} what is left leads to the right output, for {name} >= {smallest}.",
-            f"    Small: each {name} < {smallest} by one run on symbols to the end.",
+            f"    Small: each {name} < {smallest} by one run on symbols to the end"
+            + (f", n = {', '.join(map(str, enumerated))} by all possible inputs." if enumerated else "."),
+            *(f"    But n = {n} goes wrong: {memory}." for n, memory in wrong),
         )
-        return lines, frozenset(machine.rows)
+        return _Part(lines, frozenset(machine.rows), tuple(n for n, _ in wrong))
+
+    def first_wrong(self, n: int, q: int) -> list[int] | None:
+        """The first of all inputs of n elements that ends wrong, or None. Raises NotProved if there are too many."""
+        num_cells = self.task.min_cells(n) + self.spare
+        if (num_cells - 1) ** n > MAX_INPUTS:
+            raise NotProved(f"n = {n} is not decided, and has too many inputs to try")
+        spec, numbers = self.spec, (1, q, 0, num_cells)
+
+        def value(expression: Expression) -> int:
+            return sum(map(mul, expression, numbers)) % num_cells
+
+        elements = np.array(list(product(range(1, num_cells), repeat=n))).reshape(-1, n)
+        memory = np.zeros((len(elements), num_cells), dtype=np.int64)
+        memory[:, spec.first : spec.first + n] = elements
+        if spec.header is not None:
+            memory[:, 0] = value(spec.header(self.n))
+        final = memory.copy()
+        taken = self.program.code.run(final, np.full(len(final), self.task.limit(n)))
+        wrong = taken < 0
+        for index in range(n):
+            at = (index, 0, 0, 0)
+            expected = spec.expected(self.n, at)
+            right = (memory[:, value(expected.address)] + value(expected.offset)) % num_cells
+            wrong |= final[:, value(spec.address(self.n, at))] != right
+        return memory[wrong.argmax()].tolist() if wrong.any() else None
 
     def guess(self, first: int, period: int):
         """Registers and writes as functions of i, from the first rounds at n >= 40."""
@@ -499,7 +565,9 @@ class _Attempt:
             _, state = machine.run(state, facts, 1, may_stop=False)
         registers = [_extrapolate(list(values), facts) for values in zip(*heads[:3], strict=True)]
         layers = [state.memory.layers[begin:end] for begin, end in zip(rounds, rounds[1:], strict=False)][:3]
-        if len({len(layer) for layer in layers}) > 1 or any(None in layer for layer in layers):
+        if len({len(layer) for layer in layers}) > 1 or any(
+            address is None for layer in layers for address, _ in layer
+        ):
             raise NotProved("the rounds do not write alike")
         writes = []
         for in_rounds in zip(*layers, strict=True):
@@ -517,10 +585,10 @@ def _extrapolate(values: list[Value], facts: Facts) -> Value:
         line = _line([value.expression for value in values])
         if line is not None:
             return Number(line)
-    if kinds == {Element} and len({value.offset for value in values}) == 1:
-        line = _line([value.address for value in values])
-        if line is not None:
-            return Element(line, values[0].offset)
+    if kinds == {Element}:
+        line, offsets = _line([value.address for value in values]), _line([value.offset for value in values])
+        if line is not None and offsets is not None:
+            return Element(line, offsets)
     return Unknown(all(facts.value_is_zero(value) is False for value in values))
 
 

@@ -50,7 +50,7 @@ class Element(NamedTuple):
     """A value that is (what cell `address` held at the start, an array element of 1..M-1) + offset, modulo M."""
 
     address: Expression
-    offset: int = 0
+    offset: Expression = (0, 0, 0, 0)
 
 
 class Unknown(NamedTuple):
@@ -110,7 +110,7 @@ class Facts:
         if isinstance(value, Number):
             return self.is_zero(value.expression)
         if isinstance(value, Element):
-            return False if value.offset == 0 else None
+            return False if self.is_zero(value.offset) else None
         return False if value.nonzero else None
 
     def covers(self, claimed: Value, found: Value) -> bool:
@@ -120,7 +120,8 @@ class Facts:
         if isinstance(claimed, Number) and isinstance(found, Number):
             return self.equal(claimed.expression, found.expression) is True
         if isinstance(claimed, Element) and isinstance(found, Element):
-            return claimed.offset == found.offset and self.equal(claimed.address, found.address) is True
+            same_cell = self.equal(claimed.address, found.address) is True
+            return same_cell and self.equal(claimed.offset, found.offset) is True
         return False
 
     def join(self, values: list[Value]) -> Value:
@@ -143,15 +144,11 @@ def apply(name: str, a: Value, b: Value, facts: Facts) -> Value:
     """What a module other than READ and WRITE makes of two values."""
     numbers = isinstance(a, Number) and isinstance(b, Number)
     if name in ("INC", "DEC"):
-        return _shifted(a, 1 if name == "INC" else -1)
+        return _sum(a, Number(ONE), 1 if name == "INC" else -1)
     if name in ("ADD", "SUB"):
-        sign = 1 if name == "ADD" else -1
-        if numbers:
-            return Number(combine((1, a.expression), (sign, b.expression)))
-        if isinstance(b, Number) and not any(b.expression[1:]):
-            return _shifted(a, sign * b.expression[0])
-        if name == "ADD" and isinstance(a, Number) and not any(a.expression[1:]):
-            return _shifted(b, a.expression[0])
+        total = _sum(a, b, 1 if name == "ADD" else -1)
+        if total != ANY:
+            return total
     same = a == b and not isinstance(a, Unknown)
     if numbers and not same:
         first, second = facts.normal(a.expression), facts.normal(b.expression)
@@ -179,12 +176,19 @@ def apply(name: str, a: Value, b: Value, facts: Facts) -> Value:
     return Number((result, 0, 0, 0)) if isinstance(result, int) else Unknown(result == NONZERO)
 
 
-def _shifted(value: Value, by: int) -> Value:
-    if isinstance(value, Number):
-        return Number(plus(value.expression, by))
-    if isinstance(value, Element):
-        return Element(value.address, value.offset + by)
-    return value if by == 0 else ANY
+def _sum(a: Value, b: Value, sign: int) -> Value:
+    """a + sign * b, where that is a Number or an Element; else ANY."""
+    if isinstance(b, Number):
+        if isinstance(a, Number):
+            return Number(combine((1, a.expression), (sign, b.expression)))
+        if isinstance(a, Element):
+            return Element(a.address, combine((1, a.offset), (sign, b.expression)))
+    if isinstance(b, Element):
+        if isinstance(a, Number) and sign == 1:
+            return Element(b.address, combine((1, b.offset), (1, a.expression)))
+        if isinstance(a, Element) and sign == -1 and a.address == b.address:
+            return Number(combine((1, a.offset), (-1, b.offset)))
+    return ANY
 
 
 def show(value: Value | Expression, names: str = "niM") -> str:
@@ -192,8 +196,9 @@ def show(value: Value | Expression, names: str = "niM") -> str:
     if isinstance(value, Unknown):
         return "any value but 0" if value.nonzero else "any value"
     if isinstance(value, Element):
-        offset = f" {'+' if value.offset > 0 else '-'} {abs(value.offset)}" if value.offset else ""
-        return f"start[{show(value.address, names)}]{offset}"
+        offset = show(value.offset, names)
+        plus_offset = "" if offset == "0" else f" {offset[0]} {offset[1:]}" if offset[0] == "-" else f" + {offset}"
+        return f"start[{show(value.address, names)}]{plus_offset}"
     constant, *factors = value.expression if isinstance(value, Number) else value
     terms = [(factor, name) for factor, name in zip(factors, names, strict=True) if factor]
     text = "".join(
