@@ -17,6 +17,7 @@ from nram import kernels, tasks
 from nram.circuit import Layout
 from nram.config import TrainConfig
 from nram.controller import init_member, make_controller
+from nram.kernels.adam import adam_step
 from nram.machine import Outcome, stop_probs
 from nram.model import Machine
 
@@ -188,25 +189,25 @@ class Population:
         self.age += 1
 
     def adam_step(self, gradient: Tensor, generator: torch.Generator) -> None:
-        """One step of Adam on gradient [P, K], each member's first rescaled to norm <= C2 and given Gaussian noise.
+        """One step of Adam on gradient [P, K], summed over the batch: its mean is rescaled to norm <= C2, noise added.
 
         Deviation: the noise's standard deviation, sqrt(eta / (1 + step)^0.55) in the paper, is scaled by `noise_scale`.
         """
         config = self.config
         age = self.age.to(gradient.dtype)
+        size, count = gradient.shape
+        scale = torch.ones_like(age) / config.batch_size
         if config.gradient_norm is not None:
-            norm = gradient.norm(dim=-1, keepdim=True)
-            gradient.mul_((config.gradient_norm / norm.clamp(min=1e-30)).clamp(max=1))
-        if config.noise_scale > 0 and config.noise_eta[1] > 0:
-            deviation = config.noise_scale * (self.noise_eta / (1 + age) ** 0.55).sqrt()
-            noise = torch.randn(gradient.shape, generator=generator, device=gradient.device)
-            gradient.addcmul_(noise, deviation.unsqueeze(-1))
+            scale = scale * (config.gradient_norm / (gradient.norm(dim=-1) * scale).clamp(min=1e-30)).clamp(max=1)
+        deviation = config.noise_scale * (self.noise_eta / (1 + age) ** 0.55).sqrt()
+        noise = torch.randn(2 * count, generator=generator, device=gradient.device)
+        starts = torch.randint(count, (size,), generator=generator, device=gradient.device)
         beta1, beta2 = config.adam_betas
-        self.first_moment.lerp_(gradient, 1 - beta1)
-        self.second_moment.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         step_size = self.learning_rate / (1 - beta1 ** (age + 1))
-        denominator = (self.second_moment / (1 - beta2 ** (age + 1)).unsqueeze(-1)).sqrt_().add_(1e-8)
-        self.theta.addcdiv_(self.first_moment * -step_size.unsqueeze(-1), denominator)
+        factors = torch.stack([scale, deviation, step_size, 1 / (1 - beta2 ** (age + 1))])
+        adam_step(
+            self.theta, self.first_moment, self.second_moment, gradient, noise, starts, factors, config.adam_betas
+        )
 
 
 def train_step(population: Population, generator: torch.Generator) -> None:
@@ -238,7 +239,7 @@ def train_step(population: Population, generator: torch.Generator) -> None:
     loss = loss_per_example(outcome, limit, coefficient).sum()
     gradients = torch.autograd.grad(loss, list(population.params.values()))
     with torch.no_grad():
-        population.adam_step(torch.cat([each.flatten(1) for each in gradients], 1) / config.batch_size, generator)
+        population.adam_step(torch.cat([each.flatten(1) for each in gradients], 1), generator)
         population.update_curriculum(difficulty, outcome.wrong_cells / mask.sum(-1))
 
 

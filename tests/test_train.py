@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nram import tasks, train
 from nram.config import TrainConfig
+from nram.kernels import adam
 from nram.machine import Outcome
 from nram.recipes import RECIPES
 
@@ -106,7 +107,7 @@ def test_gradient_norm_noise_and_adam():
     config = tiny(noise_eta=(0.3, 0.3), noise_scale=1.0, gradient_norm=0.5, learning_rate=(0.01, 0.01))
     population = train.Population(config, tasks.get("access"))
     before = population.theta.clone()
-    population.adam_step(torch.ones_like(before), torch.Generator().manual_seed(0))
+    population.adam_step(torch.full_like(before, config.batch_size), torch.Generator().manual_seed(0))
     gradient = population.first_moment / (1 - config.adam_betas[0])
     count = gradient.shape[1]
     noise = gradient - 0.5 / count**0.5  # the gradient of ones, rescaled to norm 1/2
@@ -114,6 +115,25 @@ def test_gradient_norm_noise_and_adam():
     assert noise.var().item() == pytest.approx(0.3, rel=0.1)
     moved = (population.theta - before).detach()
     torch.testing.assert_close(moved, -0.01 * gradient / (gradient.abs() + 1e-8), rtol=1e-3, atol=1e-6)
+
+
+def test_the_fused_optimiser_does_what_the_reference_does():
+    generator = torch.Generator().manual_seed(0)
+    size, count = 3, 1000
+    theta, first, gradient = torch.randn(3, size, count, generator=generator)
+    second = torch.rand(size, count, generator=generator)
+    noise = torch.randn(2 * count, generator=generator)
+    starts = torch.tensor([0, 17, count - 1])
+    factors = torch.rand(4, size, generator=generator) + 0.1
+    reference, fused = ([each.clone() for each in (theta, first, second)] for _ in range(2))
+    adam.adam_step_reference(*reference, gradient, noise, starts, factors, (0.9, 0.99))
+    adam.adam_step(*fused, gradient, noise, starts, factors, (0.9, 0.99))
+    for expected, found, before in zip(reference, fused, (theta, first, second), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(found, before)
+    gradient[1, 5] = float("nan")
+    adam.adam_step(*fused, gradient, noise, starts, factors, (0.9, 0.99))
+    assert torch.isnan(fused[0][1, 5]) and torch.isfinite(fused[0]).sum() == size * count - 1
 
 
 def test_the_level_rises_only_for_small_errors_at_the_level():
