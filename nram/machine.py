@@ -123,9 +123,10 @@ def median_stop(stop_logits: Tensor, limit: Tensor) -> Tensor:
     return torch.minimum((alive > 0.5).sum(0), limit - 1)
 
 
-def circuit_entropy(weights) -> Tensor:
-    """Sum of the entropies of a circuit's distributions, in nats: [...]."""
-    return sum(torch.special.entr(slot).sum(-1) for slot in weights)
+def circuit_entropy(layout: Layout, packed_logits: Tensor) -> Tensor:
+    """Sum of the entropies of a circuit's distributions, in nats: packed_logits [..., L] -> [...]."""
+    log_weights = [logits.log_softmax(-1) for logits in layout.split(packed_logits)]
+    return -sum((each.exp() * each).sum(-1) for each in log_weights)
 
 
 def unroll(
@@ -162,7 +163,7 @@ def unroll(
         likelihoods.append(log_probs.sum(-1).masked_fill(~running, 0))
         stops.append(outputs[..., -1])
         if want_entropy:
-            entropies.append(circuit_entropy(weights).masked_fill(~running, 0))
+            entropies.append(circuit_entropy(layout, outputs[..., :-1]).masked_fill(~running, 0))
         wrongs.append(((tape.argmax(-1) != target) & mask).sum(-1))
     stop_logits = torch.stack(stops)
     stop_step = median_stop(stop_logits.detach(), limit)

@@ -296,6 +296,11 @@ def train(
     other numbers draw other parameters and settings. on_check(population, seconds): called every few batches.
     on_trial(row, machine): called when a trial ends, with its row and, if it is solved, its machine, else None.
     """
+    with kernels.narrow_pytorch():
+        return _train(config, progress, task, first_trial, on_check, on_trial)
+
+
+def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResult:
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
     bar = tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0)
     if kernels.will_compile(config.kernel, config.device):

@@ -7,12 +7,14 @@
 All have the meaning of `nram.machine`; `nram.kernels.fused` writes down what a fused implementation must offer.
 """
 
+import contextlib
+
 import torch
 
 from nram import machine
 from nram.kernels import fused
 
-__all__ = ["KERNELS", "produce", "resolve", "unroll", "warm_up", "will_compile"]
+__all__ = ["KERNELS", "narrow_pytorch", "produce", "resolve", "unroll", "warm_up", "will_compile"]
 
 KERNELS = ("auto", "reference", "cpu")
 _FUSED = {"cpu": "cpu"}  # device type -> the fused kernel for it
@@ -55,6 +57,25 @@ def produce(layout, controller, params, memory, limit, *, kernel: str = "auto"):
     if module is None:
         return machine.produce(layout, controller, params, memory, limit)
     return fused.produce(module, layout, controller, params, memory, limit)
+
+
+@contextlib.contextmanager
+def narrow_pytorch():
+    """While this lasts, PyTorch's own operations run on one thread and leave the others to the fused kernel.
+
+    What surrounds a run is too small to be shared out, and PyTorch's idle threads spin, which costs far more than they
+    save where there are few cores.
+    """
+    from nram.kernels import cpu
+
+    threads, before = torch.get_num_threads(), cpu.num_threads
+    cpu.num_threads = threads
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cpu.num_threads = before
 
 
 def will_compile(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> bool:

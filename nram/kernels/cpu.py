@@ -1208,6 +1208,7 @@ _forward_blocks, _backward_blocks = _compile(_DIGEST)
 
 # --- from tensors -----------------------------------------------------------------------------------------------------
 
+num_threads = None  # of a pass; None stands for as many as PyTorch's own operations have
 GROUP = 8  # examples that go through the controller together; results do not depend on the number of threads
 
 
@@ -1360,7 +1361,7 @@ class Pass:
         block_rows = P * blocks * (kept - 1) * group
         self.layout, self.controller, self.workspace, self.dtype = layout, controller, workspace, dtype
         self.P, self.blocks, self.steps = P, blocks, steps
-        self.threads = max(1, min(torch.get_num_threads(), P * blocks))
+        self.threads = max(1, min(num_threads or torch.get_num_threads(), P * blocks))
 
         def take(name, size):
             return workspace.take(name, size, dtype)
