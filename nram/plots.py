@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, PathPatch, Rectangle
 from matplotlib.path import Path
@@ -193,11 +194,11 @@ def execution(steps: Sequence[Step], title: str = "", most_steps: int = 40, most
     num_cells, num_registers = len(steps[0].memory), len(steps[0].registers)
     columns = min(num_cells, most_cells)
     width = columns + num_registers + 0.5
+    wide, high = max(5.0, min(0.34 * width + 0.8, 16.0)), 0.27 * len(shown) + 1.5  # inches
     with sns.axes_style("white"):
-        figure = Figure(
-            figsize=(max(4.0, min(0.34 * width + 0.8, 16.0)), 0.27 * len(shown) + 1.4), layout="constrained"
-        )
+        figure = Figure(figsize=(wide, high))
         axes = figure.subplots()
+    figure.subplots_adjust(left=0.65 / wide, right=1 - 0.15 / wide, top=1 - 0.65 / high, bottom=0.85 / high)
     size = 8.5 if width < 30 else 6.5
     for row, step in enumerate(shown):
         before = shown[row - 1] if row else step
@@ -210,7 +211,6 @@ def execution(steps: Sequence[Step], title: str = "", most_steps: int = 40, most
                 axes.add_patch(
                     Rectangle((x, row), 1, 1, facecolor=sns.light_palette(WRITE_COLOR, 8)[2], edgecolor="none")
                 )
-            axes.add_patch(Rectangle((x, row), 1, 1, fill=False, edgecolor="0.8", linewidth=0.5))
             if cell in read:
                 inner = Rectangle(
                     (x + 0.07, row + 0.09), 0.86, 0.82, fill=False, edgecolor=READ_COLOR, linewidth=1.6, zorder=3
@@ -221,6 +221,12 @@ def execution(steps: Sequence[Step], title: str = "", most_steps: int = 40, most
             axes.text(
                 x + 0.5, row + 0.5, str(value), ha="center", va="center", fontsize=size, fontweight=weight, color=color
             )
+    rows = len(shown)
+    grid = [((0, row), (columns, row)) for row in range(rows + 1)]
+    grid += [((columns + 0.5, row), (width, row)) for row in range(rows + 1)]
+    grid += [((x, 0), (x, rows)) for x in range(columns + 1)]
+    grid += [((columns + 0.5 + r, 0), (columns + 0.5 + r, rows)) for r in range(num_registers + 1)]
+    axes.add_collection(LineCollection(grid, colors="0.8", linewidths=0.5))
     every = 1 if columns <= 24 else 2
     ticks = [x + 0.5 for x in range(0, columns, every)] + [columns + 1 + r for r in range(num_registers)]
     axes.set_xticks(ticks, [str(x) for x in range(0, columns, every)] + [f"r{r + 1}" for r in range(num_registers)])
@@ -237,7 +243,7 @@ def execution(steps: Sequence[Step], title: str = "", most_steps: int = 40, most
         Patch(facecolor="white", edgecolor=READ_COLOR, linewidth=1.6, label="read in this timestep"),
         Patch(facecolor=sns.light_palette(WRITE_COLOR, 8)[2], label="written in this timestep"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="lower center", ncols=2, fontsize=8, frameon=False)
     sns.despine(ax=axes, left=True, bottom=True)
     return figure
 
