@@ -70,7 +70,10 @@ def test_programs_of_some_runs(execute, tmp_path):
     assert "2 runs. **No run of: copy, reverse, swap" in text
     assert "5 of 5 published executions are re-enacted number by number." in text
     assert "MLP, 14 modules; error 0 when discretized, at complexity 3." in text and "LSTM, 14 modules" in text
-    assert "**Access**: no error up to length 200; proved: right for every n >= 1" in text and "**Increment**: first error at length 2" in text
+    assert (
+        "**Access**: no error up to length 200; proved: right for every n >= 1" in text
+        and "**Increment**: first error at length 2" in text
+    )
     assert "Access: right for every n >= 1" in text
     assert sum(isinstance(each, Figure) for each in shown) == 10 + 4 + 2
     (lengths,) = (each for each in shown if isinstance(each, pd.DataFrame) and "first failure" in each)
