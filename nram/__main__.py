@@ -1,4 +1,4 @@
-"""The command line: `python -m nram train | evaluate | search | table`. It needs no Jupyter."""
+"""The command line: `python -m nram train | evaluate | search | table | benchmark`. It needs no Jupyter."""
 
 import argparse
 import json
@@ -76,6 +76,22 @@ def search_command(arguments) -> None:
     print(f"trials: {folder / 'trials.csv'}")
 
 
+def benchmark_command(arguments) -> None:
+    from nram import benchmark, speed
+
+    report = benchmark.benchmark(
+        benchmark.QUICK if arguments.quick else benchmark.FULL,
+        with_compiled=arguments.compiled,
+        seeds=arguments.seeds if arguments.solve else (),
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(arguments.json, benchmark.to_json(report))
+    for title, frame in speed.tables(report).items():
+        print(f"\n{title}\n\n{results.to_markdown(frame)}", end="")
+
+
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -121,6 +137,14 @@ def make_parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="the paper's Table 1 beside the runs of a folder")
     table.add_argument("runs", type=Path, nargs="?", default=Path("results/runs"), metavar="DIR")
     table.set_defaults(function=table_command)
+
+    speed = commands.add_parser("benchmark", help="measure the speed of everything beside the reference and the limits")
+    speed.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file too")
+    speed.add_argument("--compiled", action="store_true", help="the reference under torch.compile too; takes minutes")
+    speed.add_argument("--solve", action="store_true", help="also how long the easy tasks take to be solved")
+    speed.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of --solve (0 1 2 3 4)")
+    speed.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast")
+    speed.set_defaults(function=benchmark_command)
     return parser
 
 
