@@ -2,6 +2,11 @@
 
 The paper prints memory and registers timestep by timestep; these circuits reproduce every number, which does not make
 them the only ones that do. The step that prepares the registers is the first rule.
+
+For Swap the paper speaks of two circuits that alternate; here there are three, which swap any two elements. Two
+circuits give the table's numbers as well (tests/test_published.py), and so does one READ per timestep, with 14 modules,
+where one number happens to be the other's neighbour. But a machine that reads three cells in its three timesteps cannot
+swap every array: the outcome rests on four cells, the two pointers and the two elements.
 """
 
 from nram.circuit import Layout
