@@ -255,6 +255,11 @@ def test_simplification_shows_in_the_text():
     assert str(small(program)) == "otherwise:\n    READ r1\n    WRITE ZERO READ\n    r1 = ONE\n"
 
 
+def test_a_sum_less_a_term_is_the_other_term():
+    text = "READ r1; ADD r2 READ; SUB ADD r2; WRITE r3 SUB; r1 = SUB"
+    assert str(simplified(Circuit.parse(text, LAYOUT))) == "READ r1; WRITE r3 READ; r1 = READ"
+
+
 def test_python_text_reads_as_python():
     assert Program.parse(COPY, Layout(2), "copy").to_python() == (
         '''"""Copy, as a trained machine does it: 2 registers, 14 modules per timestep,

@@ -96,6 +96,7 @@ def simplified(circuit: Circuit, zero: int = 0, nonzero: int = 0, ends: bool = F
     first_zero = min((r for r in range(num_registers) if zero >> r & 1), default=None)
     inputs: list[tuple[int, ...] | None] = []
     seen: dict[tuple, int] = {}
+    sums: dict[int, tuple[int, ...]] = {}  # what an ADD adds
 
     def resolve(source: int, owner: int) -> int:
         value = known[source]
@@ -119,11 +120,15 @@ def simplified(circuit: Circuit, zero: int = 0, nonzero: int = 0, ends: bool = F
         same = len(found) == 2 and found[0] == found[1]
         known.append(abstract_output(module.name, a, b, same))
         inputs.append(found)
+        if module.name == "ADD":
+            sums[owner] = found
         short = owner  # an earlier source of the same value
         if (module.name in ("ADD", "SUB", "MAX") and b == 0) or (module.name in ("MIN", "MAX") and same):
             short = found[0]
         elif module.name in ("ADD", "MAX") and a == 0:
             short = found[1]
+        elif module.name == "SUB" and found[1] in sums.get(found[0], ()):
+            short = sum(sums[found[0]]) - found[1]  # (x + y) - x
         elif module.name in ("INC", "DEC"):
             short = seen.get(("DEC" if module.name == "INC" else "INC", "undo", found), owner)
             seen.setdefault((module.name, "undo", (owner,)), found[0])

@@ -116,7 +116,7 @@ def statements(circuit: Circuit) -> list[str]:
         text = ""
         if found is not None or module.arity == 0:
             inputs = [texts[source] for source in found or ()]
-            text = _TEXTS[module.name].format(*inputs)
+            text = "(M - 1)" if (module.name, *inputs) == ("DEC", "0") else _TEXTS[module.name].format(*inputs)
             if module.name == "WRITE":
                 lines.append(f"memory[{inputs[0]}] = {inputs[1]}")
             elif module.arity and not inline.get(index):
