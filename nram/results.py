@@ -444,7 +444,9 @@ def verdict(generalization: pd.DataFrame, train_complexity: int) -> dict:
         "generalization": text,
         "error_free_up_to": int(before.max()) if len(before) else 0,
         "generalization_cases": int(fuzzy["cases"].min()),
-        "discretization": f"{differ} of {cases} outputs differ, error {error:.2g}" if differ else "perfect",
+        "discretization": f"{differ} of {cases} outputs differ, error {error:.2g} at {train_complexity}"
+        if differ
+        else "perfect",
         "discretized_train_error": float(error),
         "discretization_cases": cases,
     }

@@ -290,7 +290,7 @@ def test_an_unfinished_sweep_is_not_perfect(complexities):
 def test_discretization_is_perfect_when_no_output_differs():
     judged = results.verdict(sweep(), 15)
     assert judged["discretization"] == "perfect" and judged["discretization_cases"] == 51 * 1000
-    assert results.verdict(sweep(differ=3), 15)["discretization"] == "3 of 51000 outputs differ, error 0"
+    assert results.verdict(sweep(differ=3), 15)["discretization"] == "3 of 51000 outputs differ, error 0 at 15"
 
 
 def test_a_verdict_needs_the_train_complexity():
