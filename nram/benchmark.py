@@ -111,7 +111,7 @@ FULL = Plan(
         *(replace(BASE, population=P) for P in (2, 8)),
         LARGEST,
     ),
-    rounds=11,
+    rounds=9,
     growth_rounds=5,
     discretized_cells=(64, 1_000, 10_000, 100_000, 1_000_000),
     discretized_seconds=0.5,
@@ -216,6 +216,14 @@ def compiled_call(call: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+def check_compiler() -> None:
+    """Raises ValueError if torch.compile does not work here, before minutes have gone into other measurements."""
+    try:
+        torch.compile(lambda x: x * x + 1)(torch.ones(2))
+    except torch._dynamo.exc.TorchDynamoException as error:
+        raise ValueError(f"torch.compile does not work here: {str(error).strip().splitlines()[0]}") from error
+
+
 def matrix_product(size: int, device: str) -> Callable[[], None]:
     """A float32 matrix product of two matrices [size, size]."""
     a, b, out = torch.rand(3, size, size, device=device)
@@ -263,6 +271,8 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     ratio_high: quartiles of the rounds' own ratios. busy: processor time of this process / (wall time * threads).
     operations, bytes: per sample-timestep, see `nram.operations`. arithmetic_microseconds: what the operations would
     take at the speed of the matrix product in the same rounds; times_arithmetic: measured time / that.
+    processor_*: the same of the processor time of all threads, which other processes hardly change; but threads that
+    wait for each other may spend it too, so that it means most with one thread.
     """
     fused = kernels.resolve("auto", case.device)
     sizes = CUDA_MATRIX_SIZES if case.device.startswith("cuda") else MATRIX_SIZES
@@ -278,7 +288,9 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
         calls["fused"] = CALLS[scope](case, fused)
     samples, number = take_turns(calls, rounds, case.device)
     walls = {name: [wall for wall, _ in pairs] for name, pairs in samples.items()}
+    spent = {name: statistics.median(processor for _, processor in pairs) for name, pairs in samples.items()}
     rate = max(2 * size**3 / statistics.median(walls[f"matrix {size}"]) for size in sizes)
+    processor_rate = max(2 * size**3 / spent[f"matrix {size}"] for size in sizes)
 
     config = case.config("reference", **({"hidden": KERNEL_HIDDEN} if scope == "kernel" else {}))
     population = Population(replace(config, population=1), tasks.get(case.task))
@@ -294,7 +306,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
         median = statistics.median(walls[name])
         low, high = quartiles(walls[name])
         ratios = quartiles([ref / own for ref, own in zip(walls["reference"], walls[name], strict=True)])
-        processor = statistics.median(processor / wall for wall, processor in samples[name])
+        busy = statistics.median(processor / wall for wall, processor in samples[name]) / torch.get_num_threads()
         rows.append(
             {
                 "case": case.task,
@@ -314,7 +326,10 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
                 "ratio_high": ratios[1],
                 "rounds": rounds,
                 "calls": number[name],
-                "busy": processor / torch.get_num_threads(),
+                "busy": busy,
+                "processor_microseconds": spent[name] / unit,
+                "processor_ratio": spent["reference"] / spent[name],
+                "processor_times_arithmetic": spent[name] / unit / (operations / processor_rate * 1e6),
                 "registers": config.num_registers,
                 "modules": len(layout.modules),
                 "hidden": None if scope == "timestep" else config.hidden,
@@ -432,8 +447,11 @@ def benchmark(
     rows: as `time_case`. growth: the same with `axis`. limits, memory, discretized, solve: as the functions of these
     names give them, memory also for the reference; solve is empty without `seeds`. machine: where this was measured,
     with the mean number of busy processes of the last minute before and after. say: told what is measured next.
+    Raises ValueError if `with_compiled` is wanted where torch.compile does not work.
     """
     started, load = time.monotonic(), os.getloadavg()[0]
+    if with_compiled:
+        check_compiler()
     kernels.warm_up()
     say("limits")
     report = {"rows": [], "growth": [], "limits": limits(plan.rounds, plan.copied_mib)}

@@ -109,7 +109,7 @@ def tables(report: dict) -> dict[str, pd.DataFrame]:
     """The report as frames to print, by title."""
     rows = pd.DataFrame(report["rows"])
     short = ["case", "population", "batch", "device", "scope", "implementation", "microseconds"]
-    short += ["microseconds_low", "microseconds_high", "ratio", "times_arithmetic", "busy"]
+    short += ["microseconds_low", "microseconds_high", "ratio", "times_arithmetic", "busy", "processor_ratio"]
     growth = pd.DataFrame(report["growth"])
     columns = ["axis", "num_cells", "timesteps", "population", "scope", "implementation", "microseconds", "ratio"]
     growth = growth[columns]

@@ -23,7 +23,7 @@ ROW = {
     "case", "population", "batch", "timesteps", "num_cells", "device", "implementation", "scope", "microseconds",
     "ratio", "microseconds_low", "microseconds_high", "microseconds_min", "ratio_low", "ratio_high", "rounds", "calls",
     "busy", "registers", "modules", "hidden", "operations", "bytes", "arithmetic_microseconds", "times_arithmetic",
-    "compile_seconds",
+    "compile_seconds", "processor_microseconds", "processor_ratio", "processor_times_arithmetic",
 }  # fmt: skip
 
 
