@@ -2,7 +2,7 @@
 
 Times are microseconds per sample-timestep: one example through one timestep, forward and backward. Three scopes:
 
-    "step"      a whole training step: sampling, run, loss, backward, Adam, curriculum (`nram.train.train_step`)
+    "step"      a whole training step: sampling, run, loss, backward, Adam, curriculum (`nram.population.train_step`)
     "kernel"    a run of T timesteps and its backward, by `nram.kernels.unroll`: the machine with the smallest
                 controller that fills a vector (16 units), no entropy, no loss. Both implementations do this same work
     "timestep"  one timestep and its backward, from given logits: softmaxes and `nram.machine.timestep`; reference alone
@@ -30,8 +30,9 @@ from nram import kernels, machine, results, tasks
 from nram.circuit import Layout
 from nram.config import TrainConfig
 from nram.operations import controller_operations, timestep_bytes, timestep_operations
+from nram.population import Population, train_step
 from nram.program import PUBLISHED, published, timesteps_per_second
-from nram.train import Population, train, train_step
+from nram.train import train
 
 __all__ = ["FULL", "LARGEST", "QUICK", "Case", "Plan", "benchmark", "to_json"]
 

@@ -57,6 +57,9 @@ class TrainConfig:
     patience_at_top: times as many batches for a member at the train difficulty.
     candidate_error: moving error below which a member at the train difficulty is verified.
     verify_cases: fresh cases on which a candidate must make no error, fuzzy and discretized.
+    polish_batches: batches for which a solved machine is trained on alone, to make it sharp (see `nram.train.polish`).
+    polish_batch_size: examples in each of them.
+    polish_learning_rate: of Adam in them.
     keep_going: whether training goes on after the first solved member, counting them, until the budget is gone.
     history_seconds: seconds between rows of the history.
     """
@@ -98,6 +101,9 @@ class TrainConfig:
     patience_at_top: float = 3.0
     candidate_error: float = 0.02
     verify_cases: int = 1000
+    polish_batches: int = 500
+    polish_batch_size: int = 32
+    polish_learning_rate: float = 0.002
     keep_going: bool = False
     history_seconds: float = 1.0
 
@@ -140,13 +146,11 @@ class TrainConfig:
                 raise ValueError(f"{name} must be of type {kind.__name__}, not {value!r}")
 
     def _check_values(self, task) -> None:
-        for name in ("population", "batch_size", "level_gap", "restart_after", "verify_cases", "num_registers"):
+        at_least_1 = "population batch_size polish_batch_size level_gap restart_after verify_cases num_registers"
+        for name in f"{at_least_1} hidden repetitions train_difficulty".split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("hidden", "repetitions", "train_difficulty"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("budget_seconds", "seed", "noise_scale", "num_cells", "extra_cells"):
+        for name in ("budget_seconds", "seed", "noise_scale", "num_cells", "extra_cells", "polish_batches"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nram import tasks, train
+from nram import population, tasks, train
 from nram.config import TrainConfig
 from nram.kernels import adam
-from nram.machine import Outcome
+from nram.machine import Outcome, unroll
 from nram.recipes import RECIPES
 
 
@@ -39,21 +39,21 @@ def test_loss_is_the_likelihood_weighted_by_the_stop_probability_minus_the_entro
     outcome = Outcome(log_likelihood, stop_logits, entropy, None, None)
     f0, f1 = 0.5, torch.tensor(1.0).sigmoid().item()
     expected = 3 * f0 + 2 * (1 - f0) * f1 + 1 * (1 - f0) * (1 - f1) - 0.1 * 0.875
-    loss = train.loss_per_example(outcome, torch.tensor([[3]]), torch.tensor([0.1]))
+    loss = population.loss_per_example(outcome, torch.tensor([[3]]), torch.tensor([0.1]))
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_difficulties_follow_the_curriculum():
     generator = torch.Generator().manual_seed(0)
     level, high, size = torch.tensor([1, 4, 9]), 10, 200_000
-    difficulty = train.sample_difficulty(level, size, 1, high, generator)
+    difficulty = population.sample_difficulty(level, size, 1, high, generator)
     for row, d in zip(difficulty, level.tolist(), strict=True):
         at_level = 0.65 * 0.5 + 0.10 / high  # e = 0 with probability 1/2, and the uniform draws over all difficulties
         for e in range(40):
             at_level += 0.25 * 0.5 ** (e + 1) / min(d + e, high)
         assert (row == d).float().mean().item() == pytest.approx(at_level, abs=0.005)
         assert row.min() == 1 and row.max() == high
-    at_top = train.sample_difficulty(torch.tensor([high]), size, 1, high, generator)
+    at_top = population.sample_difficulty(torch.tensor([high]), size, 1, high, generator)
     assert (at_top == high).float().mean().item() == pytest.approx(0.65 + 0.35 / high, abs=0.005)
 
 
@@ -75,6 +75,25 @@ def test_access_is_learned_from_scratch():
     batch = tasks.get("access").sample(torch.full((50,), 9), 30, torch.Generator().manual_seed(5))
     produced = result.machine.run(batch.memory, batch.limit)
     assert torch.equal(produced[batch.mask], batch.target[batch.mask])
+
+
+def test_polishing_makes_a_solved_machine_sharper_and_never_worse():
+    settings = tiny(population=4, hidden=32, seed=1, polish_batches=0)
+    result = train.train(settings, progress=False)
+    batch = tasks.get("access").sample(torch.full((200,), 4), 12, torch.Generator().manual_seed(5))
+
+    def mean_loss(machine):
+        outcome = unroll(
+            machine.layout,
+            machine.controller,
+            machine.population_params,
+            *(each[None] for each in (batch.memory, batch.target, batch.mask, batch.limit)),
+        )
+        return population.loss_per_example(outcome, batch.limit[None]).mean().item()
+
+    polished, verification = train.polish(result.machine, dataclasses.replace(settings, polish_batches=150))
+    assert verification["fuzzy_error"] == verification["discretized_error"] == 0
+    assert mean_loss(polished) < 0.5 * mean_loss(result.machine)
 
 
 def test_stuck_members_are_started_afresh_and_counted():
@@ -105,15 +124,15 @@ def test_members_with_values_that_are_not_finite_are_dead_restarted_and_counted(
 
 def test_gradient_norm_noise_and_adam():
     config = tiny(noise_eta=(0.3, 0.3), noise_scale=1.0, gradient_norm=0.5, learning_rate=(0.01, 0.01))
-    population = train.Population(config, tasks.get("access"))
-    before = population.theta.clone()
-    population.adam_step(torch.full_like(before, config.batch_size), torch.Generator().manual_seed(0))
-    gradient = population.first_moment / (1 - config.adam_betas[0])
+    members = population.Population(config, tasks.get("access"))
+    before = members.theta.clone()
+    members.adam_step(torch.full_like(before, config.batch_size), torch.Generator().manual_seed(0))
+    gradient = members.first_moment / (1 - config.adam_betas[0])
     count = gradient.shape[1]
     noise = gradient - 0.5 / count**0.5  # the gradient of ones, rescaled to norm 1/2
     assert noise.mean().abs() < 4 * (0.3 / count / config.population) ** 0.5
     assert noise.var().item() == pytest.approx(0.3, rel=0.1)
-    moved = (population.theta - before).detach()
+    moved = (members.theta - before).detach()
     torch.testing.assert_close(moved, -0.01 * gradient / (gradient.abs() + 1e-8), rtol=1e-3, atol=1e-6)
 
 
@@ -138,15 +157,15 @@ def test_the_fused_optimiser_does_what_the_reference_does():
 
 def test_the_level_rises_only_for_small_errors_at_the_level():
     config = tiny(level_gap=5, train_difficulty=4)
-    population = train.Population(config, tasks.get("access"))
+    members = population.Population(config, tasks.get("access"))
     difficulty = torch.tensor([[1, 1, 4, 4]] * 3)
     error = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.2, 0.0, 0.0]])
     for _ in range(5):
-        population.update_curriculum(difficulty, error)
-    assert population.level.tolist() == [1, 1, 1]
-    population.update_curriculum(difficulty, error)
-    assert population.level.tolist() == [2, 1, 2]
-    assert population.level_error().tolist() == [1.0, pytest.approx(1.0), 1.0]
+        members.update_curriculum(difficulty, error)
+    assert members.level.tolist() == [1, 1, 1]
+    members.update_curriculum(difficulty, error)
+    assert members.level.tolist() == [2, 1, 2]
+    assert members.level_error().tolist() == [1.0, pytest.approx(1.0), 1.0]
 
 
 def test_every_recipe_is_valid_and_survives_json():

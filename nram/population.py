@@ -1,0 +1,218 @@
+"""A population of machines in training: the loss, one batch for every member, the curriculum, the optimiser.
+
+Section 4.1 and appendix B of the paper, for many machines side by side: every parameter has a leading axis P, and each
+member has its own seed, hyperparameters and curriculum level.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from nram import kernels, tasks
+from nram.circuit import Layout
+from nram.config import TrainConfig
+from nram.controller import init_member, make_controller
+from nram.kernels.adam import adam_step
+from nram.machine import Outcome, stop_probs
+from nram.model import Machine
+
+__all__ = ["VERIFY_EVERY", "Population", "loss_per_example", "sample_difficulty", "train_step"]
+
+VERIFY_EVERY = 50  # batches between two verifications of the same member
+
+
+def loss_per_example(outcome: Outcome, limit: Tensor, entropy_coefficient: Tensor | None = None) -> Tensor:
+    """The cost [P, B]: - sum_t p_t log-likelihood_t, minus the entropy bonus (section 3, appendix B).
+
+    limit LongTensor[P, B]; entropy_coefficient [P] weighs the entropies of all distributions of all timesteps.
+    """
+    loss = -(stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum(0)
+    if entropy_coefficient is not None:
+        loss = loss - entropy_coefficient.unsqueeze(-1) * outcome.entropy.sum(0)
+    return loss
+
+
+def sample_difficulty(level: Tensor, batch_size: int, low: int, high: int, generator: torch.Generator) -> Tensor:
+    """Difficulties of a batch under the curriculum: level LongTensor[P] -> LongTensor[P, batch_size].
+
+    10% uniform over all difficulties, 25% uniform on [low, D + e], 65% d = D + e; e counts the failures before the
+    first success of a fair coin; everything is clipped to `high` (section 4.1).
+    """
+    shape = (len(level), batch_size)
+    kind, place, coin = torch.rand(3, *shape, generator=generator, device=level.device)
+    extra = (-torch.log2(coin.clamp(min=2**-30))).floor().long()
+    ahead = (level.unsqueeze(-1) + extra).clamp(max=high)
+    top = torch.where(kind < 0.10, high, ahead)
+    uniform = low + (place * (top - low + 1)).long().clamp(max=high - low)
+    return torch.where(kind < 0.35, uniform, ahead)
+
+
+class Population:
+    """The members' parameters, optimiser state and curriculum, all with a leading axis P.
+
+    theta, first_moment, second_moment: [P, K], a row per member; params: views of theta by name.
+    """
+
+    def __init__(self, config: TrainConfig, task: tasks.Task, first_trial: int = 0):
+        self.config, self.task, self.first_trial = config, task, first_trial
+        self.layout = Layout(config.num_registers, config.repetitions)
+        self.controller = make_controller(config.controller, self.layout, config.hidden)
+        size, device = config.population, config.device
+        shapes = self.controller.shapes()
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        self.theta, self.first_moment, self.second_moment = (
+            torch.zeros(size, sum(sizes), device=device) for _ in range(3)
+        )
+        self.params = {
+            name: values.view(size, *shape).requires_grad_()
+            for (name, shape), values in zip(shapes.items(), self.theta.split(sizes, 1), strict=True)
+        }
+        zeros = torch.zeros(size, device=device)
+        self.learning_rate, self.noise_eta, self.entropy = zeros.clone(), zeros.clone(), zeros.clone()
+        self.age = zeros.long()  # batches since the member's start
+        self.level = zeros.long()
+        self.since_rise = zeros.long()  # batches since the level's last rise
+        self.error_sum, self.error_weight = zeros.clone(), zeros.clone()  # moving average of the error at d = D
+        self.trials: list[dict] = []  # a row per started seed
+        self.row_of = [-1] * size  # which row is a member's present one
+        for member in range(size):
+            self.start(member)
+
+    def start(self, member: int) -> None:
+        """Start a member afresh, with the next seed and new draws of the hyperparameters."""
+        config = self.config
+        index = self.first_trial + len(self.trials)
+        generator = torch.Generator().manual_seed((config.seed << 24) + index)
+
+        def draw(bounds, logarithmic=False):
+            low, high = bounds
+            uniform = torch.rand((), generator=generator).item()
+            return low * (high / low) ** uniform if logarithmic else low + (high - low) * uniform
+
+        row = {
+            "trial": index,
+            "learning_rate": draw(config.learning_rate, logarithmic=True),
+            "output_scale": draw(config.output_scale, logarithmic=True),
+            "stop_bias": draw(config.stop_bias),
+            "noise_eta": draw(config.noise_eta),
+            "entropy": draw(config.entropy, logarithmic=True) if config.entropy[1] > 0 else 0.0,
+        }
+        params = init_member(self.controller, generator, row["output_scale"], row["stop_bias"])
+        with torch.no_grad():
+            for name, value in params.items():
+                self.params[name][member] = value.to(self.theta.device)
+        for moment in (self.first_moment, self.second_moment):
+            moment[member] = 0
+        for counter in (self.age, self.since_rise, self.error_sum, self.error_weight):
+            counter[member] = 0
+        self.level[member] = config.start_difficulty if config.curriculum else config.train_difficulty
+        self.learning_rate[member] = row["learning_rate"]
+        self.noise_eta[member] = row["noise_eta"]
+        self.entropy[member] = row["entropy"]
+        row |= {"batches": 0, "level": int(self.level[member]), "rises": "", "error": math.nan, "ended": "running"}
+        row |= {"solved": False, "fuzzy_error": math.nan, "discretized_error": math.nan, "seconds": math.nan}
+        row["next_verification"] = VERIFY_EVERY
+        self.trials.append(row)
+        self.row_of[member] = len(self.trials) - 1
+
+    def row(self, member: int) -> dict:
+        """The row of a member's present trial."""
+        return self.trials[self.row_of[member]]
+
+    def load(self, member: int, machine: Machine) -> None:
+        """Put a machine's parameters in a member's place, at the train difficulty."""
+        with torch.no_grad():
+            for name, value in machine.params.items():
+                self.params[name][member] = value.to(self.theta.device)
+        self.level[member] = self.config.train_difficulty
+
+    def machine(self, member: int) -> Machine:
+        """A copy of one member as a machine of its own."""
+        config = self.config
+        params = {name: param[member].detach().cpu().clone() for name, param in self.params.items()}
+        return Machine(
+            self.task.key, config.num_registers, config.repetitions, config.controller, config.hidden, params
+        )
+
+    def level_error(self) -> Tensor:
+        """The moving average of the error at d = D: [P]; 1 where no such example has been seen."""
+        return torch.where(self.error_weight > 0, self.error_sum / self.error_weight.clamp(min=1e-9), 1.0)
+
+    def update_curriculum(self, difficulty: Tensor, error: Tensor) -> None:
+        """Move the levels after a batch: difficulty, error [P, B] (appendix B).
+
+        Deviation: the error that decides is the moving average over the examples with d = D alone, begun anew at each
+        level.
+        """
+        config = self.config
+        at_level = difficulty == self.level.unsqueeze(-1)
+        count = at_level.sum(-1)
+        mean = (error * at_level).sum(-1) / count.clamp(min=1)
+        seen = (count > 0).to(error.dtype)
+        decay = torch.where(count > 0, config.level_decay, 1.0)
+        self.error_sum.mul_(decay).add_(mean * seen)
+        self.error_weight.mul_(decay).add_(seen)
+        rises = (self.level_error() < config.level_threshold) & (self.since_rise >= config.level_gap)
+        rises &= self.level < config.train_difficulty
+        self.level += rises
+        self.since_rise = torch.where(rises, 0, self.since_rise + 1)
+        self.error_sum.masked_fill_(rises, 0)
+        self.error_weight.masked_fill_(rises, 0)
+        self.age += 1
+
+    def adam_step(self, gradient: Tensor, generator: torch.Generator) -> None:
+        """One step of Adam on gradient [P, K], summed over the batch: its mean is rescaled to norm <= C2, noise added.
+
+        Deviation: the noise's standard deviation, sqrt(eta / (1 + step)^0.55) in the paper, is scaled by `noise_scale`.
+        """
+        config = self.config
+        age = self.age.to(gradient.dtype)
+        size, count = gradient.shape
+        scale = torch.ones_like(age) / config.batch_size
+        if config.gradient_norm is not None:
+            scale = scale * (config.gradient_norm / (gradient.norm(dim=-1) * scale).clamp(min=1e-30)).clamp(max=1)
+        deviation = config.noise_scale * (self.noise_eta / (1 + age) ** 0.55).sqrt()
+        noise = torch.randn(2 * count, generator=generator, device=gradient.device)
+        starts = torch.randint(count, (size,), generator=generator, device=gradient.device)
+        beta1, beta2 = config.adam_betas
+        step_size = self.learning_rate / (1 - beta1 ** (age + 1))
+        factors = torch.stack([scale, deviation, step_size, 1 / (1 - beta2 ** (age + 1))])
+        adam_step(
+            self.theta, self.first_moment, self.second_moment, gradient, noise, starts, factors, config.adam_betas
+        )
+
+
+def train_step(population: Population, generator: torch.Generator) -> None:
+    """One batch for every member: sample, run, differentiate, update parameters and curriculum."""
+    config, task = population.config, population.task
+    shape = (config.population, config.batch_size)
+    low = task.min_difficulty
+    difficulty = sample_difficulty(population.level, config.batch_size, low, config.train_difficulty, generator)
+    extra = torch.rand((), generator=generator, device=generator.device)
+    num_cells = config.num_cells + int(extra * (config.extra_cells + 1))
+    batch = task.sample(difficulty.flatten(), num_cells, generator)
+    limit, mask = batch.limit.view(shape), batch.mask.view(*shape, -1)
+    age = population.age.to(population.theta.dtype)
+    coefficient = None
+    if config.entropy[1] > 0:
+        coefficient = population.entropy * 0.5 ** (age / config.entropy_half_life)
+    outcome = kernels.unroll(
+        population.layout,
+        population.controller,
+        population.params,
+        batch.memory.view(*shape, -1),
+        batch.target.view(*shape, -1),
+        mask,
+        limit,
+        clip=config.activation_clip,
+        want_entropy=coefficient is not None,
+        log_floor=config.log_floor,
+        kernel=config.kernel,
+    )
+    # The sum, not the mean: activations' gradients are those of one example, and so is the bound on them.
+    loss = loss_per_example(outcome, limit, coefficient).sum()
+    gradients = torch.autograd.grad(loss, list(population.params.values()))
+    with torch.no_grad():
+        population.adam_step(torch.cat([each.flatten(1) for each in gradients], 1), generator)
+        population.update_curriculum(difficulty, outcome.wrong_cells / mask.sum(-1))
