@@ -11,6 +11,7 @@ Every example runs for exactly T timesteps. In each round all implementations ar
 matrix product; medians over the rounds are compared, so that what else the computer does meanwhile hits all of them.
 """
 
+import functools
 import json
 import math
 import os
@@ -196,15 +197,22 @@ def timestep_call(case: Case, kernel: str) -> Callable[[], None]:
 CALLS = {"step": step_call, "kernel": kernel_call, "timestep": timestep_call}
 
 
+@functools.cache
+def compiled_parts() -> tuple[Callable, Callable, Callable]:
+    """The reference's timestep, a circuit's entropy and its softmaxes, compiled at their first call with each shape."""
+    return tuple(
+        torch.compile(part, dynamic=False) for part in (machine.timestep, machine.circuit_entropy, Layout.softmax)
+    )
+
+
 def compiled_call(call: Callable[[], None]) -> Callable[[], None]:
-    """A call of the reference with its parts under torch.compile: a circuit's softmaxes, entropy, and the timestep."""
-    timestep, entropy = torch.compile(machine.timestep), torch.compile(machine.circuit_entropy)
-    softmax = torch.compile(Layout.softmax)
+    """A call of the reference with its parts under torch.compile."""
+    parts = compiled_parts()
 
     @contextmanager
     def replaced():
         before = machine.timestep, machine.circuit_entropy, Layout.softmax
-        machine.timestep, machine.circuit_entropy, Layout.softmax = timestep, entropy, softmax
+        machine.timestep, machine.circuit_entropy, Layout.softmax = parts
         try:
             yield
         finally:
@@ -272,6 +280,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     ratio_high: quartiles of the rounds' own ratios. busy: processor time of this process / (wall time * threads).
     operations, bytes: per sample-timestep, see `nram.operations`. arithmetic_microseconds: what the operations would
     take at the speed of the matrix product in the same rounds; times_arithmetic: measured time / that.
+    compile_seconds: of the first call; next to nothing if another scope's had the same shapes.
     processor_*: the same of the processor time of all threads, which other processes hardly change; but threads that
     wait for each other may spend it too, so that it means most with one thread.
     """
@@ -281,7 +290,6 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     calls["reference"] = CALLS[scope](case, "reference")
     compile_seconds = None
     if with_compiled:
-        torch.compiler.reset()
         calls["compiled"] = compiled_call(CALLS[scope](case, "reference"))
         compile_seconds, _ = timed(calls["compiled"], 1, case.device)
     if scope != "timestep" and fused != "reference":
