@@ -101,9 +101,9 @@ class TrainConfig:
     patience_at_top: float = 3.0
     candidate_error: float = 0.02
     verify_cases: int = 1000
-    polish_batches: int = 500
+    polish_batches: int = 1000
     polish_batch_size: int = 32
-    polish_learning_rate: float = 0.002
+    polish_learning_rate: float = 0.005
     keep_going: bool = False
     history_seconds: float = 1.0
 

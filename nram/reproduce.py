@@ -184,11 +184,12 @@ def describe(error: BaseException) -> Failure:
     return Failure((text if expected else f"{type(error).__name__}: {text}").splitlines()[0], text)
 
 
-def work(connection: Connection, threads: int) -> None:
+def work(connection: Connection, threads: int, scratch: str) -> None:
     """A worker's life: take jobs, answer each with None or a Failure, end when the connection closes.
 
-    Ctrl-C is the runner's to handle. The end of the runner, however it ends, is the worker's too.
+    scratch: a folder for temporary files, which the runner removes. Ctrl-C is the runner's to handle. The end of the runner, however it ends, is the worker's too.
     """
+    tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -239,10 +240,10 @@ class Worker:
         return job, outcome, time.monotonic() - self.since
 
 
-def start_worker(threads: int) -> Worker:
+def start_worker(threads: int, scratch: str) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, threads), daemon=True)
+    process = context.Process(target=work, args=(theirs, threads, scratch), daemon=True)
     process.start()
     theirs.close()
     return Worker(process, ours)
@@ -256,6 +257,7 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
     failures: dict[str, Failure] = {}
     workers: list[Worker] = []
     width = max((len(job.name) for stage in stages for job in stage), default=0)
+    scratch = tempfile.mkdtemp(prefix="nram-")
     try:
         for waiting in map(deque, stages):
             while waiting or any(worker.job for worker in workers):
@@ -263,7 +265,7 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
                 idle = [worker for worker in workers if worker.job is None]
                 while waiting and (idle or len(workers) < parallel):
                     if not idle:
-                        idle.append(start_worker(threads))
+                        idle.append(start_worker(threads, scratch))
                         workers.append(idle[0])
                     job = waiting.popleft()
                     job.aside.parent.mkdir(parents=True, exist_ok=True)
@@ -281,6 +283,7 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
                         say(f"{job.name:{width}}  FAILED after {seconds:.0f} s: {failure.error}")
     finally:
         stop(workers)
+        shutil.rmtree(scratch, ignore_errors=True)
     return failures
 
 

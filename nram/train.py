@@ -26,6 +26,7 @@ class TrainResult:
     machine: the best machine found. solved: error 0, fuzzy and discretized, on all verification cases.
     stopped_by: "solved", "budget" or "interrupt". verification: the best machine's errors on those cases.
     history: one row per progress update. trials: one row per started seed. batches: training steps of the population.
+    seconds: of all this, the compilation of the kernels apart.
     """
 
     machine: Machine
@@ -205,6 +206,7 @@ def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResu
     (not_solved, *_), machine, verification = best
     if not not_solved and not config.keep_going and config.polish_batches:
         machine, verification = polish(machine, config, task)
+        seconds = time.monotonic() - started
     trials = pd.DataFrame(population.trials).drop(columns="next_verification")
     return TrainResult(
         machine, config, not not_solved, stopped_by, verification, pd.DataFrame(history), trials, batches, seconds

@@ -16,7 +16,7 @@ from nram.recipes import RECIPES
 
 
 def tiny(**overrides):
-    settings = dict(population=3, batch_size=4, hidden=8, budget_seconds=60.0, verify_cases=20)
+    settings = dict(population=3, batch_size=4, hidden=8, budget_seconds=60.0, verify_cases=20, polish_batches=50)
     return TrainConfig.for_task("access", **{**settings, "train_difficulty": 4, **overrides})
 
 

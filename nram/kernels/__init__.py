@@ -2,12 +2,16 @@
 
     "reference"  nram.machine: plain PyTorch, any device
     "cpu"        nram.kernels.cpu: the whole run fused with Numba
+    "gpu"        nram.kernels.gpu: every timestep fused with Triton, which PyTorch's CUDA builds bring along
     "auto"       the fused one of the device if there is one, else the reference
 
 All have the meaning of `nram.machine`; `nram.kernels.fused` writes down what a fused implementation must offer.
 """
 
 import contextlib
+import importlib
+import importlib.util
+import os
 
 import torch
 
@@ -16,19 +20,34 @@ from nram.kernels import fused
 
 __all__ = ["KERNELS", "narrow_pytorch", "produce", "resolve", "unroll", "warm_up", "will_compile"]
 
-KERNELS = ("auto", "reference", "cpu")
-_FUSED = {"cpu": "cpu"}  # device type -> the fused kernel for it
+KERNELS = ("auto", "reference", "cpu", "gpu")
+_FUSED = {"cpu": "cpu", "cuda": "gpu"}  # device type -> the fused kernel for it
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def resolve(kernel: str = "auto", device: torch.device | str = "cpu") -> str:
     """The name of the implementation that `kernel` means on this device; never "auto".
 
-    Raises ValueError for an unknown kernel, or for one that does not run on this device.
+    Raises ValueError for an unknown kernel, or for one that does not run on this device. "gpu" runs on the CPU only
+    under Triton's interpreter (TRITON_INTERPRET=1), for tests.
     """
     if kernel not in KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}; valid: {', '.join(KERNELS)}")
     kind = torch.device(device).type
+    if kernel == "gpu" and not _has_triton():
+        raise ValueError("kernel 'gpu' needs Triton, which is not installed: pip install triton")
+    if kernel == "gpu" and kind == "cpu":
+        if os.environ.get("TRITON_INTERPRET") != "1":
+            raise ValueError(
+                "kernel 'gpu' runs on CUDA tensors; on the CPU only under Triton's interpreter, with TRITON_INTERPRET=1"
+            )
+        return kernel
     best = _FUSED.get(kind, "reference")
+    if best == "gpu" and not _has_triton():
+        best = "reference"
     if kernel not in ("auto", "reference", best):
         raise ValueError(f"kernel {kernel!r} does not run on {kind!r}; valid there: auto, reference, {best}")
     return best if kernel == "auto" else kernel
@@ -36,11 +55,7 @@ def resolve(kernel: str = "auto", device: torch.device | str = "cpu") -> str:
 
 def _module(name: str):
     """The kernel module of a resolved name; None for the reference. Imported late: it takes Numba a second."""
-    if name == "reference":
-        return None
-    from nram.kernels import cpu
-
-    return {"cpu": cpu}[name]
+    return None if name == "reference" else importlib.import_module(f"nram.kernels.{name}")
 
 
 def unroll(layout, controller, params, memory, target, mask, limit, *, kernel: str = "auto", **options):
