@@ -7,7 +7,7 @@ from matplotlib.ticker import ScalarFormatter
 
 __all__ = ["growth", "integers", "times"]
 
-ORDER = ("reference", "compiled", "fused")
+COLORS = dict(zip(("reference", "compiled", "fused"), sns.color_palette("colorblind")[:3], strict=True))
 AXES = {"num_cells": "memory cells M", "timesteps": "timesteps T", "population": "population P"}
 
 
@@ -27,19 +27,18 @@ def times(report: dict) -> Figure:
     rows = rows[rows["device"] == "cpu"]
     scopes = [scope for scope in ("step", "kernel") if (rows["scope"] == scope).any()]
     figure, panels = _figure(len(scopes), 4.2)
-    colors = dict(zip(ORDER, sns.color_palette("colorblind"), strict=False))
     copied = report["limits"]["copy_gigabytes_per_second"] * 1e3  # bytes per microsecond
     for axes, scope in zip(panels, scopes, strict=True):
         own = rows[rows["scope"] == scope].copy()
         own["label"] = own["case"] + ", P = " + own["population"].astype(str)
         labels = list(dict.fromkeys(own["label"]))
-        names = [name for name in ORDER if (own["implementation"] == name).any()]
+        names = [name for name in COLORS if (own["implementation"] == name).any()]
         width = 0.8 / len(names)
         for number, name in enumerate(names):
             each = own[own["implementation"] == name].set_index("label").reindex(labels)
             places = [place - 0.4 + (number + 0.5) * width for place in range(len(labels))]
             spread = [each["microseconds"] - each["microseconds_low"], each["microseconds_high"] - each["microseconds"]]
-            axes.bar(places, each["microseconds"], width, yerr=spread, color=colors[name], label=name, linewidth=0)
+            axes.bar(places, each["microseconds"], width, yerr=spread, color=COLORS[name], label=name, linewidth=0)
         fused = own[own["implementation"] == names[-1]].set_index("label").loc[labels]
         for values, color, style, label in (
             (fused["arithmetic_microseconds"], "0.1", "-", "arithmetic limit"),
@@ -63,7 +62,7 @@ def growth(report: dict) -> Figure:
         own = rows[rows["axis"] == axis]
         sns.lineplot(
             own, x=axis, y="microseconds", hue="implementation", style="implementation", markers=True,
-            palette="colorblind", errorbar=None, ax=axes,
+            palette=COLORS, errorbar=None, ax=axes,
         )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel=AXES[axis], ylabel="microseconds per sample-timestep")
         axes.set_xticks(sorted(set(own[axis])))
@@ -84,7 +83,7 @@ def integers(report: dict) -> Figure:
         palette="colorblind", errorbar=None, ax=axes,
     )  # fmt: skip
     axes.set(xscale="log", xlabel="memory cells M", title="Published programs on one core")
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.3 * rows["million timesteps per second"].max())
     axes.axhline(5, color="0.2", linestyle=":", label="target: 5")
     axes.legend(title=None, frameon=True, ncols=2)
     return figure
