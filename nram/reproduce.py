@@ -187,7 +187,8 @@ def describe(error: BaseException) -> Failure:
 def work(connection: Connection, threads: int, scratch: str) -> None:
     """A worker's life: take jobs, answer each with None or a Failure, end when the connection closes.
 
-    scratch: a folder for temporary files, which the runner removes. Ctrl-C is the runner's to handle. The end of the runner, however it ends, is the worker's too.
+    scratch: a folder for temporary files, which the runner removes. Ctrl-C is the runner's to handle. The end of the
+    runner, however it ends, is the worker's too.
     """
     tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, lambda *_: None)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def log(notebooks):
     return (notebooks / "log.txt").read_text().split() if (notebooks / "log.txt").exists() else []
 
 
-def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(notebooks):
+def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(notebooks, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     configs = prepare(notebooks, "copy", "swap", "access", "merge", "reverse")
     plans = {
         "swap": "1 / 0",
@@ -129,6 +133,7 @@ def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(noteboo
     assert (folder / "figures.txt").exists(), "paths mean the same in every notebook"
     assert pd.read_csv(folder / "tables" / "table1.csv")["train_error"].notna().sum() == 1
     assert "| copy " in said and not (folder / ".executing").exists()
+    assert list(scratch.iterdir()) == [], "no sockets stay behind, not even the dead worker's"
 
     (notebooks / "swap.py").unlink()
     before = len(log(notebooks))
