@@ -491,6 +491,7 @@ def benchmark(
     report["machine"] = {
         **provenance,
         "cores": os.cpu_count(),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(("OMP_", "MKL_", "GOMP_"))},
         "load_before": load,
         "load_after": os.getloadavg()[0],
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
