@@ -39,7 +39,14 @@ def make_config(arguments) -> TrainConfig:
 
 def train_command(arguments) -> None:
     config = make_config(arguments)
-    folder = experiment.run(config, arguments.out, cases=arguments.cases, progress=not arguments.quiet)
+    folder = experiment.run(
+        config,
+        arguments.out,
+        cases=arguments.cases,
+        max_complexity=arguments.max_complexity,
+        progress=not arguments.quiet,
+        name=arguments.name,
+    )
     print(results.table1_markdown(results.table1(results.load_runs(arguments.out)).dropna(subset="train_error")))
     print(f"run: {folder}")
 
@@ -70,7 +77,7 @@ def table_command(arguments) -> None:
 
 def search_command(arguments) -> None:
     config = make_config(arguments)
-    folder = arguments.out or Path("results/runs/search") / arguments.task
+    folder = arguments.out or Path("results/searches") / arguments.task
     trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
     print(results.to_markdown(pd.DataFrame([success_rate(trials)])))
     print(f"trials: {folder / 'trials.csv'}")
@@ -110,6 +117,8 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     train.add_argument("--out", type=Path, default=Path("results/runs"), metavar="DIR", help="folder of runs")
     train.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity in evaluation (1000)")
+    train.add_argument("--max-complexity", type=positive, default=50, help="largest complexity in evaluation (50)")
+    train.add_argument("--name", help="of the run's folder; its settings' hash tells runs apart without one")
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of TrainConfig")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(function=train_command)
@@ -128,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     searching.add_argument("--budget", type=float, default=600.0, metavar="SECONDS", help="of this call (600)")
     searching.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     searching.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
-    searching.add_argument("--out", type=Path, metavar="DIR", help="the search's folder (results/runs/search/TASK)")
+    searching.add_argument("--out", type=Path, metavar="DIR", help="the search's folder (results/searches/TASK)")
     searching.add_argument("--resume", action="store_true", help="add to the search that is in the folder")
     searching.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
     searching.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -59,12 +59,24 @@ def save(
     )
 
 
-def run(config: TrainConfig, folder: str | Path, *, cases: int = 1000, progress: bool = True, name=None) -> Path:
-    """Train, evaluate and save; returns the run's folder. A finished run of the same configuration is reused."""
+def run(
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    cases: int = 1000,
+    max_complexity: int = 50,
+    progress: bool = True,
+    name: str | None = None,
+) -> Path:
+    """Train, evaluate and save; returns the run's folder.
+
+    A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced.
+    """
     done = None if name else results.find_run(folder, config.to_dict())
     if done is not None:
         return done
     started = time.monotonic()
     result = train(config, progress=progress)
-    evaluation = evaluate_result(result, cases=cases, progress=progress)
+    complexities = range(tasks.get(config.task).min_difficulty, max_complexity + 1)
+    evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress)
     return save(folder, result, evaluation, time.monotonic() - started, name)
