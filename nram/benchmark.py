@@ -15,6 +15,7 @@ import functools
 import json
 import math
 import os
+import re
 import statistics
 import sys
 import time
@@ -491,7 +492,7 @@ def benchmark(
     report["machine"] = {
         **provenance,
         "cores": os.cpu_count(),
-        "environment": {name: value for name, value in os.environ.items() if name.startswith(("OMP_", "MKL_", "GOMP_"))},
+        "environment": {name: os.environ[name] for name in sorted(os.environ) if re.match("(OMP|GOMP|MKL)_", name)},
         "load_before": load,
         "load_after": os.getloadavg()[0],
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

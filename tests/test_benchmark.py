@@ -145,7 +145,8 @@ def test_the_other_sections(report):
     assert {each["num_cells"] for each in report["discretized"]} == {64, 1_000}
     assert all(each["timesteps_per_second"] > 1_000 for each in report["discretized"])
     assert report["solve"] == []
-    assert {"threads", "cores", "load_before", "load_after", "versions", "commit", "command"} <= set(report["machine"])
+    where = {"threads", "cores", "load_before", "load_after", "versions", "commit", "command", "environment"}
+    assert where <= set(report["machine"])
 
 
 def test_survives_its_file(report, tmp_path):
