@@ -36,6 +36,7 @@ SUMMARIES = {  # the notebooks that follow the tasks, and the parameters each is
     "00_machine": (),
     "20_table1": ("results_folder", "figures_folder"),
     "30_generalization": ("results_folder", "figures_folder"),
+    "60_programs": ("results_folder", "figures_folder"),
 }
 THOROUGHNESS = ("cases", "max_complexity")  # of the evaluation: parameters of a task's notebook, metrics of its run
 MAX_JOBS = 2

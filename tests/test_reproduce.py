@@ -60,6 +60,7 @@ def notebooks(tmp_path):
     write_notebook(folder / "00_machine.ipynb", ["print('machine')"])
     write_notebook(folder / "20_table1.ipynb", ["print(sorted(__import__('os').listdir(results_folder)))"], FOLDERS)
     write_notebook(folder / "30_generalization.ipynb", ["open(figures_folder + '.txt', 'w').write('here')"], FOLDERS)
+    write_notebook(folder / "60_programs.ipynb", ["print('programs')"], FOLDERS)
     return folder
 
 
