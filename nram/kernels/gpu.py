@@ -696,13 +696,13 @@ class Workspace:
         return held[:size].view(shape)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache  # CUDA graphs refer to the results
 def _starts(layout: Layout, device) -> Tensor:
     """Where each slot's logits start, and their number: int32[K + 1]."""
     return torch.tensor([slot.start for slot in layout.slots] + [layout.num_logits], dtype=torch.int32, device=device)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache  # CUDA graphs refer to the results
 def _settings(clip, log_floor, dtype, device) -> Tensor:
     return torch.tensor([math.inf if clip is None else clip, log_floor], dtype=dtype, device=device)
 
