@@ -274,6 +274,14 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
+def fused_kernel(device: str) -> str:
+    """The fused kernel for a device, also where it must be named; "reference" if there is none."""
+    try:
+        return kernels.resolve("gpu" if device.startswith("cuda") else "auto", device)
+    except ValueError:
+        return "reference"
+
+
 def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) -> list[dict]:
     """A row per implementation: its time, the ratio of the reference's time to it, and how both were measured.
 
@@ -285,7 +293,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     processor_*: the same of the processor time of all threads, which other processes hardly change; but threads that
     wait for each other may spend it too, so that it means most with one thread.
     """
-    fused = kernels.resolve("auto", case.device)
+    fused = fused_kernel(case.device)
     sizes = CUDA_MATRIX_SIZES if case.device.startswith("cuda") else MATRIX_SIZES
     calls = {f"matrix {size}": matrix_product(size, case.device) for size in sizes}
     calls["reference"] = CALLS[scope](case, "reference")
