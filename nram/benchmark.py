@@ -254,6 +254,16 @@ def timed(call: Callable[[], None], calls: int, device: str) -> tuple[float, flo
     return (time.perf_counter() - wall) / calls, (time.process_time() - processor) / calls
 
 
+def as_in_training(call: Callable[[], None]) -> Callable[[], None]:
+    """A call of the fused kernel with PyTorch's own operations on one thread, as in `nram.train.train`."""
+
+    def run():
+        with kernels.narrow_pytorch():
+            call()
+
+    return run
+
+
 def take_turns(calls: dict[str, Callable], rounds: int, device: str = "cpu") -> tuple[dict[str, list], dict[str, int]]:
     """Time calls in turn: {name: [(wall, processor seconds) of each round]}, {name: calls at a stretch}."""
     number = {}
@@ -303,7 +313,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
         compile_seconds, _ = timed(calls["compiled"], 1, case.device)
     if scope != "timestep" and fused != "reference":
         kernels.warm_up(fused, case.device)
-        calls["fused"] = CALLS[scope](case, fused)
+        calls["fused"] = as_in_training(CALLS[scope](case, fused))
     samples, number = take_turns(calls, rounds, case.device)
     walls = {name: [wall for wall, _ in pairs] for name, pairs in samples.items()}
     spent = {name: statistics.median(processor for _, processor in pairs) for name, pairs in samples.items()}
