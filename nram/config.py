@@ -32,6 +32,8 @@ class TrainConfig:
     num_cells: the smallest M, memory cells, in training; 0 stands for the least that the train difficulty needs.
     extra_cells: every batch has a memory of num_cells to num_cells + extra_cells cells, drawn uniformly; None means
         up to the next multiple of 16, the fused kernel's vector, and at least one.
+    small_memories: share of batches whose difficulties stay below a random one and whose memories are as small as it
+        allows, plus extra cells.
     train_difficulty: the highest difficulty trained on; 0 stands for the paper's.
     limit_slope, limit_offset: the time limit T = slope * difficulty + offset; None stands for the task's own.
     population: members trained side by side.
@@ -59,7 +61,7 @@ class TrainConfig:
     verify_cases: fresh cases on which a candidate must make no error, fuzzy and discretized.
     polish_batches: batches for which a solved machine is trained on alone, to make it sharp (see `nram.train.polish`).
     polish_batch_size: examples in each of them.
-    polish_learning_rate: of Adam in them.
+    polish_learning_rate: of Adam in the first of them; it falls to 0.
     keep_going: whether training goes on after the first solved member, counting them, until the budget is gone.
     history_seconds: seconds between rows of the history.
     """
@@ -75,6 +77,7 @@ class TrainConfig:
     hidden: int = 48
     num_cells: int = 0
     extra_cells: int | None = None
+    small_memories: float = 0.25
     train_difficulty: int = 0
     limit_slope: int | None = None
     limit_offset: int | None = None
@@ -103,7 +106,7 @@ class TrainConfig:
     verify_cases: int = 1000
     polish_batches: int = 1000
     polish_batch_size: int = 32
-    polish_learning_rate: float = 0.005
+    polish_learning_rate: float = 0.02
     keep_going: bool = False
     history_seconds: float = 1.0
 
@@ -150,7 +153,8 @@ class TrainConfig:
         for name in f"{at_least_1} hidden repetitions train_difficulty".split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("budget_seconds", "seed", "noise_scale", "num_cells", "extra_cells", "polish_batches"):
+        not_negative = "budget_seconds seed noise_scale num_cells extra_cells small_memories polish_batches"
+        for name in not_negative.split():
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:

@@ -48,6 +48,11 @@ def sample_difficulty(level: Tensor, batch_size: int, low: int, high: int, gener
     return torch.where(kind < 0.35, uniform, ahead)
 
 
+def smallest_memory(task: tasks.Task, difficulty: int) -> int:
+    """The least M that a machine (3 cells) and the task at this difficulty can do with."""
+    return max(3, task.min_cells(difficulty))
+
+
 class Population:
     """The members' parameters, optimiser state and curriculum, all with a leading axis P.
 
@@ -183,14 +188,27 @@ class Population:
         )
 
 
+def draw_sizes(config: TrainConfig, task: tasks.Task, generator: torch.Generator) -> tuple[int, int]:
+    """A batch's hardest difficulty and its memory's size M.
+
+    Deviation: the paper does not say which memories it trained in; here M differs from batch to batch, and a share of
+    the batches holds easy examples in memories as small as these allow. A machine trained at one M may exploit it.
+    """
+    small, place, extra = torch.rand(3, generator=generator, device=generator.device).tolist()
+    hardest, num_cells = config.train_difficulty, config.num_cells
+    if small < config.small_memories:
+        hardest = task.min_difficulty + int(place * (config.train_difficulty - task.min_difficulty + 1))
+        num_cells = smallest_memory(task, hardest)
+    return hardest, num_cells + int(extra * (config.extra_cells + 1))
+
+
 def train_step(population: Population, generator: torch.Generator) -> None:
     """One batch for every member: sample, run, differentiate, update parameters and curriculum."""
     config, task = population.config, population.task
     shape = (config.population, config.batch_size)
     low = task.min_difficulty
-    difficulty = sample_difficulty(population.level, config.batch_size, low, config.train_difficulty, generator)
-    extra = torch.rand((), generator=generator, device=generator.device)
-    num_cells = config.num_cells + int(extra * (config.extra_cells + 1))
+    hardest, num_cells = draw_sizes(config, task, generator)
+    difficulty = sample_difficulty(population.level, config.batch_size, low, hardest, generator)
     batch = task.sample(difficulty.flatten(), num_cells, generator)
     limit, mask = batch.limit.view(shape), batch.mask.view(*shape, -1)
     age = population.age.to(population.theta.dtype)

@@ -11,11 +11,13 @@ from tqdm import tqdm
 from nram import kernels, tasks
 from nram.config import TrainConfig
 from nram.model import Machine
-from nram.population import VERIFY_EVERY, Population, train_step
+from nram.population import VERIFY_EVERY, Population, smallest_memory, train_step
 
 __all__ = ["TrainConfig", "TrainResult", "polish", "train", "verify"]
 
 CHECK_EVERY = 10  # batches between looks at the members' state: restarts, candidates, progress bar
+SMALL_SIZES = 5  # difficulties that are verified in memories as small as they allow
+POLISH_VERIFY_EVERY = 200  # batches between two verifications of a machine that is being polished
 QUICK_CASES = 100  # a member that fails on so few cases is not verified on all of them
 
 
@@ -50,19 +52,26 @@ class TrainResult:
 
 @torch.no_grad()
 def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, seed: int) -> dict[str, float]:
-    """Errors of a machine on fresh cases, half at the train difficulty and half uniform up to it.
+    """Errors of a machine on fresh cases of every difficulty up to the train difficulty, and every memory of training.
 
-    One half of either is in the smallest memory of training, the other in the largest.
+    A third in the train difficulty's smallest memory and a third in the largest, of either half at the train difficulty
+    and half uniform up to it; the last third at `SMALL_SIZES` difficulties, each in its smallest memory.
     fuzzy_error and discretized_error: wrong cells / output cells. disagreements: cases whose outputs differ.
     """
     generator = torch.Generator().manual_seed(seed)
     low, high = task.min_difficulty, config.train_difficulty
-    difficulty = torch.randint(low, high + 1, (cases,), generator=generator)
-    difficulty[::2] = high
+    plan = []
+    for num_cells in (config.num_cells, config.num_cells + config.extra_cells):
+        difficulty = torch.randint(low, high + 1, (cases // 3,), generator=generator)
+        difficulty[::2] = high
+        plan.append((difficulty, num_cells))
+    small = torch.linspace(low, high, SMALL_SIZES).long().unique().tolist()
+    for place, each in enumerate(small):
+        count = len(range(place, cases - 2 * (cases // 3), len(small)))
+        plan.append((torch.full((count,), each), smallest_memory(task, each)))
     cells = wrong_fuzzy = wrong_discretized = disagreements = 0
-    sizes = (config.num_cells, config.num_cells + config.extra_cells)
-    for num_cells, part in zip(sizes, difficulty.tensor_split(2), strict=True):
-        batch = task.sample(part, num_cells, generator)
+    for difficulty, num_cells in plan:
+        batch = task.sample(difficulty, num_cells, generator)
         fuzzy = machine.run(batch.memory, batch.limit)
         discretized = machine.discretize().run(batch.memory, batch.limit)
         cells += batch.mask.sum().item()
@@ -87,8 +96,8 @@ def polish(
     """Train a solved machine on alone, to make it sharp: (machine, its verification).
 
     Errors of a soft machine add up with the length of a run. `polish_batches` batches of `polish_batch_size` examples
-    at the train difficulty, a small learning rate, neither noise nor entropy bonus. The machine itself is given back
-    if the polished one is not solved.
+    at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. What is given back is the
+    last state that was verified without an error; the machine itself if none was.
     Deviation: the paper does not say how long its machines were trained after they made no more errors.
     """
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
@@ -96,7 +105,6 @@ def polish(
         config,
         population=1,
         batch_size=config.polish_batch_size,
-        learning_rate=(config.polish_learning_rate,) * 2,
         noise_scale=0.0,
         entropy=(0.0, 0.0),
     )
@@ -104,13 +112,15 @@ def polish(
         population = Population(settings, task)
         population.load(0, machine)
         generator = torch.Generator(device=config.device).manual_seed(config.seed)
-        for _ in range(config.polish_batches):
+        polished, verification = machine, verify(machine, task, config, config.verify_cases, seed=config.seed + 1)
+        for batch in range(config.polish_batches):
+            population.learning_rate.fill_(config.polish_learning_rate * (1 - batch / config.polish_batches))
             train_step(population, generator)
-        for each in (population.machine(0), machine) if torch.isfinite(population.theta).all() else (machine,):
-            verification = verify(each, task, config, config.verify_cases, seed=config.seed + 1)
-            if is_solved(verification):
-                break
-    return each, verification
+            if (batch + 1) % POLISH_VERIFY_EVERY == 0 and torch.isfinite(population.theta).all():
+                found = verify(population.machine(0), task, config, config.verify_cases, seed=config.seed + 2 + batch)
+                if is_solved(found):
+                    polished, verification = population.machine(0), found
+    return polished, verification
 
 
 def train(
@@ -125,9 +135,8 @@ def train(
     """Train a population until a member is solved or `budget_seconds` are gone.
 
     A member is a candidate while its error at its level is small; it is solved when neither it nor its discretized form
-    makes an error on `verify_cases` fresh cases, half of them at the train difficulty and half uniform up to it. With
-    `config.keep_going` solved members are counted and started afresh until the budget is gone. Ctrl-C ends training
-    with the best machine so far.
+    makes an error on `verify_cases` fresh cases (see `verify`). With `config.keep_going` solved members are counted and
+    started afresh until the budget is gone. Ctrl-C ends training with the best machine so far.
 
     task: the task itself, for one that is not among the ten. first_trial: number of the first started seed; trials of
     other numbers draw other parameters and settings. on_check(population, seconds): called every few batches.

@@ -399,7 +399,7 @@ def test_a_seed_gives_its_batch_again(key, device):
     [
         ("access", (4, 4)),
         ("increment", (6, 14)),
-        ("copy", (7, 15)),
+        ("copy", (5, 13)),
         ("reverse", (8, 16)),
         ("swap", (8, 8)),
         ("permutation", (6, 14)),

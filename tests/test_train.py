@@ -91,7 +91,7 @@ def test_polishing_makes_a_solved_machine_sharper_and_never_worse():
         )
         return population.loss_per_example(outcome, batch.limit[None]).mean().item()
 
-    polished, verification = train.polish(result.machine, dataclasses.replace(settings, polish_batches=150))
+    polished, verification = train.polish(result.machine, dataclasses.replace(settings, polish_batches=200))
     assert verification["fuzzy_error"] == verification["discretized_error"] == 0
     assert mean_loss(polished) < 0.5 * mean_loss(result.machine)
 

@@ -21,7 +21,7 @@ _TABLE = (
     #                                     min  train     cells       limit
     ("access", "Access",                    1,    20,   (1, 2),     (0, 4)),
     ("increment", "Increment",              1,    15,   (1, 1),     (1, 4)),
-    ("copy", "Copy",                        1,    15,   (2, 1),     (1, 5)),
+    ("copy", "Copy",                        1,    15,   (2, 1),     (1, 3)),
     ("reverse", "Reverse",                  1,    15,   (2, 1),     (1, 6)),
     ("swap", "Swap",                        2,    20,   (1, 3),     (0, 8)),
     ("permutation", "Permutation",          1,     6,   (2, 1),     (1, 4)),
