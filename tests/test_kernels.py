@@ -1,6 +1,8 @@
 """The fused kernels against `nram.machine`: the same outcome and the same gradients of the parameters."""
 
 import math
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from nram import kernels, machine
 from nram.circuit import Layout
 from nram.controller import init_member, make_controller
 from nram.kernels import simd
+from nram.kernels.cpu import loops
 
 FUSED = "cpu"
 CASES = {
@@ -224,6 +227,31 @@ def test_warm_up_leaves_nothing_to_compile():
     kernels.warm_up("cpu", "cpu")
     assert not kernels.will_compile("cpu", "cpu")
     assert not kernels.will_compile("reference", "cpu")
+
+
+def _files_of(compiled, found):
+    """The files of everything that a compiled function is made from: what it names, and what that names in turn."""
+    function = getattr(compiled, "py_func", None) or getattr(compiled, "_defn", None)
+    if function is None or function in found:
+        return found
+    found[function] = Path(function.__code__.co_filename)
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    named = [function.__globals__.get(name) for name in function.__code__.co_names] + cells
+    for module in [each for each in named if isinstance(each, types.ModuleType)]:
+        named += [getattr(module, name, None) for name in function.__code__.co_names]
+    for each in named:
+        _files_of(each, found)
+    return found
+
+
+def test_the_cache_key_depends_on_all_that_is_compiled(tmp_path):
+    files = set(_files_of(loops.backward_blocks, _files_of(loops.forward_blocks, {})).values())
+    assert {"modules.py", "softmaxes.py", "controllers.py", "rows.py", "simd.py"} <= {file.name for file in files}
+    assert files <= set(loops.SOURCES)
+    changed = tmp_path / "changed.py"
+    for index, source in enumerate(loops.SOURCES):
+        changed.write_bytes(source.read_bytes() + b"#")
+        assert loops.digest([*loops.SOURCES[:index], changed, *loops.SOURCES[index + 1 :]]) != loops.DIGEST
 
 
 @pytest.mark.parametrize("change", ["memory", "target", "limit", "cells", "dtype"])

@@ -81,16 +81,16 @@ def narrow_pytorch():
     What surrounds a run is too small to be shared out, and PyTorch's idle threads spin, which costs far more than they
     save where there are few cores.
     """
-    from nram.kernels import cpu
+    from nram.kernels.cpu import threads
 
-    threads, before = torch.get_num_threads(), cpu.num_threads
-    cpu.num_threads = threads
+    ours, before = torch.get_num_threads(), threads.num_threads
+    threads.num_threads = ours
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        cpu.num_threads = before
+        torch.set_num_threads(ours)
+        threads.num_threads = before
 
 
 def will_compile(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> bool:

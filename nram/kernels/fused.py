@@ -1,6 +1,6 @@
 """The fused run as one differentiable operation: same signatures and meaning as `nram.machine`.
 
-A kernel module (cpu.py, gpu.py) offers `Workspace()` and
+A kernel module (cpu, gpu) offers `Workspace()` and
 
     Pass(layout, controller, params, memory, target, mask, limit, *, clip, want_entropy, log_floor, workspace, keep,
          produce=False)

@@ -16,11 +16,12 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, register_model
+from numba.extending import intrinsic, lower_builtin, register_jitable, register_model
 
 LANES = 16
 
 
+@register_jitable
 def padded(count: int) -> int:
     """`count` rounded up to whole vectors."""
     return -(-count // LANES) * LANES
@@ -706,7 +707,7 @@ def transpose(typing_context, out, out_stride, rows, stride):
 
 @intrinsic
 def write_backward_block(typing_context, d_value, d_tape, place, value, tape, size, bound):
-    """Backward of 16 rows of tape' = (1 - place) tape + place value; see the kernel's `_write_backward`.
+    """Backward of 16 rows of tape' = (1 - place) tape + place value; see `write` in nram.kernels.cpu.modules.
 
     d_tape [16, size] is cropped to [-bound, bound], then turned from the new rows' gradient into the old rows'. Adds to
     d_value; returns the gradient of place's 16 lanes.

@@ -1,0 +1,62 @@
+"""The two compiled loops over blocks, and what tells whether Numba's cache has them.
+
+Everything else in this package that is compiled is compiled into these two. Numba compares the time and size of this
+file only, so the loops hold a digest of all files that they are made from: with another digest they are others.
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numba
+import torch
+from llvmlite.binding import get_host_cpu_name
+from numba import njit
+
+from nram.kernels import simd
+from nram.kernels.cpu.blocks import block_backward, block_forward
+from nram.kernels.cpu.run import gradients_pointers, progress_pointers, run_pointers
+from nram.kernels.simd import pointer
+
+SOURCES = (Path(simd.__file__), *sorted(Path(__file__).parent.glob("*.py")))
+
+
+def digest(sources=SOURCES) -> str:
+    """Hexadecimal digest of files' contents and of Numba's version."""
+    contents = [numba.__version__.encode(), *(path.read_bytes() for path in sources)]
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+
+
+def _compile(source_digest):
+    """The compiled loops. `source_digest` is not used: it is in them for being part of the key of Numba's cache."""
+
+    @njit(cache=True, error_model="numpy", nogil=True)
+    def forward(run, thread, threads, progress, scratch):
+        source_digest  # noqa: B018
+        given, notes = run_pointers(run), progress_pointers(progress)
+        for index in range(thread, run.sizes.population * run.sizes.blocks, threads):
+            block_forward(given, index, notes, pointer(scratch))
+
+    @njit(cache=True, error_model="numpy", nogil=True)
+    def backward(run, gradients, thread, threads, progress, scratch):
+        source_digest  # noqa: B018
+        given, slopes, notes = run_pointers(run), gradients_pointers(gradients), progress_pointers(progress)
+        for index in range(thread, run.sizes.population * run.sizes.blocks, threads):
+            block_backward(given, slopes, index, notes, pointer(scratch))
+
+    return forward, backward
+
+
+DIGEST = digest()
+forward_blocks, backward_blocks = _compile(DIGEST)  # one thread's share, every threads-th block
+
+
+@functools.cache
+def marker(dtype: torch.dtype) -> Path:
+    """A file beside Numba's cache, there if the loops for `dtype` and this CPU are in it.
+
+    Numba drops all it holds when this file's time has changed, as after a checkout: the name has it, too.
+    """
+    written = Path(__file__).stat().st_mtime_ns
+    name = f"nram-kernels-{DIGEST[:16]}-{written:x}-{get_host_cpu_name()}-{str(dtype).removeprefix('torch.')}"
+    return Path(forward_blocks.stats.cache_path) / name
