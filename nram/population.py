@@ -117,7 +117,7 @@ class Population:
         self.entropy[member] = row["entropy"]
         row |= {"batches": 0, "level": int(self.level[member]), "rises": "", "error": math.nan, "ended": "running"}
         row |= {"solved": False, "fuzzy_error": math.nan, "discretized_error": math.nan, "seconds": math.nan}
-        row["next_verification"] = VERIFY_EVERY
+        row |= {"next_verification": VERIFY_EVERY, "polished": False}
         self.trials.append(row)
         self.row_of[member] = len(self.trials) - 1
 

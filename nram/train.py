@@ -169,6 +169,11 @@ def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResu
         verification = verify(machine, task, config, QUICK_CASES, seed)
         if is_solved(verification):
             verification = verify(machine, task, config, config.verify_cases, seed + 1)
+        elif config.polish_batches and verification["fuzzy_error"] <= config.candidate_error and not row["polished"]:
+            row["polished"] = True  # soft perhaps, no more: discretized it fails, or now and then
+            machine, verification = polish(machine, config, task)
+            if is_solved(verification):
+                population.load(member, machine)
         row["fuzzy_error"], row["discretized_error"] = verification["fuzzy_error"], verification["discretized_error"]
         row["solved"] = row["solved"] or is_solved(verification)
         key = (not is_solved(verification), verification["fuzzy_error"], verification["discretized_error"])
@@ -216,7 +221,7 @@ def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResu
     if not not_solved and not config.keep_going and config.polish_batches:
         machine, verification = polish(machine, config, task)
         seconds = time.monotonic() - started
-    trials = pd.DataFrame(population.trials).drop(columns="next_verification")
+    trials = pd.DataFrame(population.trials).drop(columns=["next_verification", "polished"])
     return TrainResult(
         machine, config, not not_solved, stopped_by, verification, pd.DataFrame(history), trials, batches, seconds
     )
