@@ -8,6 +8,7 @@ papermill leaves one that looks executed when a kernel dies.
 import argparse
 import contextlib
 import difflib
+import gc
 import json
 import logging
 import multiprocessing
@@ -195,6 +196,7 @@ def work(connection: Connection, threads: int, scratch: str) -> None:
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_follow_parent, daemon=True).start()
+    gc.disable()  # a dead kernel's ZeroMQ context, found by the collector in a cycle, was seen to wait for ever
     logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)  # failures are described here, once
     while True:
         try:
