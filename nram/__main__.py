@@ -73,6 +73,9 @@ def evaluate_command(arguments) -> None:
 def table_command(arguments) -> None:
     runs = results.load_runs(arguments.runs)
     print(results.table1_markdown(results.table1(runs)))
+    if len(runs):
+        print()
+        print(results.effort_markdown(runs))
 
 
 def search_command(arguments) -> None:

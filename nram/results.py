@@ -33,6 +33,7 @@ __all__ = [
     "Run",
     "collect_provenance",
     "config_hash",
+    "effort_markdown",
     "find_run",
     "load_generalization",
     "load_run",
@@ -480,6 +481,23 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
     for name in ("train_complexity", "train_error", "generalization", "discretization"):
         order += [f"paper_{name}", name]
     return joined[order + [name for name in joined.columns if name not in order]]
+
+
+def effort_markdown(runs: pd.DataFrame) -> str:
+    """What each of the runs that `load_runs` gives took to train, as a table for reading."""
+    columns = {
+        "task": "task",
+        "seed": "seed",
+        "training_seconds": "seconds of training",
+        "batches": "batches",
+        "members_started": "seeds started",
+        "members_solved": "seeds solved",
+        "provenance_threads": "threads",
+        "provenance_command": "command",
+    }
+    order = {task: place for place, task in enumerate(paper_table1()["task"])}
+    shown = runs.sort_values("task", key=lambda task: task.map(order))[list(columns)].rename(columns=columns)
+    return to_markdown(shown.assign(command="`" + shown["command"] + "`"))
 
 
 def table1_markdown(table: pd.DataFrame) -> str:

@@ -50,6 +50,16 @@ def test_every_row_of_deviations_names_what_exists():
         assert name in dict(docstrings(ast.parse(code[path]))), f"{path} has no {name}"
 
 
+def test_the_tables_are_those_of_the_recorded_runs():
+    runs = results.load_runs(results.CHECKOUT / "results" / "recorded")
+    for name, expected in {
+        "table1": results.table1_markdown(results.table1(runs)),
+        "effort": results.effort_markdown(runs),
+    }.items():
+        (block,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
+        assert block.strip() == expected.strip(), f"python -m nram table results/recorded prints the present {name}"
+
+
 def test_the_example_runs(tmp_path, monkeypatch):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(example.strip().splitlines()) <= 13
