@@ -1,4 +1,4 @@
-"""The ten tasks of the paper (SPEC section 4; appendix A): sizes, time limits, generators and solvers.
+"""The ten tasks of the paper (appendix A): sizes, time limits, generators and solvers.
 
     task = get("copy")
     batch = task.sample(torch.tensor([3, 15, 15]), num_cells=32)

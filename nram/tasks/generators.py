@@ -1,4 +1,4 @@
-"""Examples of the ten tasks, drawn as whole batches (SPEC section 4; appendix A of the paper).
+"""Examples of the ten tasks, drawn as whole batches (appendix A of the paper).
 
 Every function takes difficulty LongTensor[B], the number of cells M and a generator on difficulty's device, and returns
 (memory LongTensor[B, M], target LongTensor[B, M], mask BoolTensor[B, M]). Each example has a difficulty of its own: n

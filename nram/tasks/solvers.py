@@ -1,4 +1,4 @@
-"""The ten tasks in plain Python: each reads one memory as a machine would and changes it in place (SPEC section 4).
+"""The ten tasks in plain Python: each reads one memory as a machine would and changes it in place.
 
 They share nothing with the generators and are told nothing but the memory: pointers are followed, arrays end at NULL,
 at their guard or where the next one starts. A sampled target is right if it agrees with them on the output cells.

@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """A task (SPEC section 4; appendix A of the paper).
+    """A task (appendix A of the paper).
 
     Memory size and time limit are straight lines in the difficulty, so that nothing but the difficulty can shape them:
     a limit that knew the instance would tell the machine when to stop.
