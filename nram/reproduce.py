@@ -41,6 +41,7 @@ SUMMARIES = {  # the notebooks that follow the tasks, and the parameters each is
 }
 THOROUGHNESS = ("cases", "max_complexity")  # of the evaluation: parameters of a task's notebook, metrics of its run
 MAX_JOBS = 2
+SOCKET_PATH = 100  # characters at most; Linux allows 107, macOS 103
 GRACE_SECONDS = 10.0  # for a worker to shut its kernel down when the runner is interrupted
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -126,6 +127,15 @@ def execute(notebook: Path, aside: Path, parameters: dict, *, threads: int, comm
     return nb
 
 
+def socket_folder() -> str:
+    """A fresh folder for a kernel's sockets, whose paths the system bounds: in /tmp where the usual place is too deep."""
+    folder = tempfile.mkdtemp(prefix="nram-")
+    if len(os.path.join(folder, "kernel-10")) <= SOCKET_PATH:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="nram-", dir="/tmp")
+
+
 def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, command: str, seen: dict):
     """One attempt; `seen` is told whether the kernel started, and the number of the last cell that did."""
     import papermill
@@ -133,7 +143,7 @@ def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, c
     from nbclient.exceptions import DeadKernelError
 
     # A port can be taken by another kernel between its choice and its use; a fresh folder of sockets cannot.
-    folder = tempfile.mkdtemp(prefix="nram-")
+    folder = socket_folder()
 
     class PrivateKernelManager(AsyncKernelManager):
         def __init__(self, **options):

@@ -366,3 +366,14 @@ def test_overrides_reach_configuration_notebook_and_command(notebooks, monkeypat
         "--overrides '{\"population\": 4}'"
     )
     assert seen["parallel"] == 1 and seen["threads"] == 2
+
+
+def test_sockets_have_short_paths(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    for place in (Path("/tmp"), deep):
+        monkeypatch.setattr("tempfile.tempdir", str(place))
+        folder = Path(reproduce.socket_folder())
+        assert folder.is_dir() and len(str(folder / "kernel-10")) <= reproduce.SOCKET_PATH
+        folder.rmdir()
+    assert not list(deep.iterdir())
