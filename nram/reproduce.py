@@ -128,7 +128,7 @@ def execute(notebook: Path, aside: Path, parameters: dict, *, threads: int, comm
 
 
 def socket_folder() -> str:
-    """A fresh folder for a kernel's sockets, whose paths the system bounds: in /tmp where the usual place is too deep."""
+    """A fresh folder for a kernel's sockets: in /tmp where the usual place is deeper than the system's bound."""
     folder = tempfile.mkdtemp(prefix="nram-")
     if len(os.path.join(folder, "kernel-10")) <= SOCKET_PATH:
         return folder
