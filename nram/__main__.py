@@ -10,6 +10,7 @@ import tqdm
 
 import nram
 from nram import experiment, results, tasks
+from nram.arguments import positive
 from nram.config import TrainConfig
 from nram.evaluate import evaluate
 from nram.search import search, success_rate
@@ -100,13 +101,6 @@ def benchmark_command(arguments) -> None:
         results.write_text(arguments.json, benchmark.to_json(report))
     for title, frame in speed.tables(report).items():
         print(f"\n{title}\n\n{results.to_markdown(frame)}", end="")
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from nram.program import Program, from_machine
 
 __all__ = ["DiscreteMachine", "Machine", "load"]
 
-FORMAT = 1
+FORMAT = 1  # of a run's folder
 CHUNK_FLOATS = 2**25  # a fuzzy run keeps two tapes of M x M floats per example: so many floats at a time
 
 

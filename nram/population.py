@@ -104,9 +104,7 @@ class Population:
             "entropy": draw(config.entropy, logarithmic=True) if config.entropy[1] > 0 else 0.0,
         }
         params = init_member(self.controller, generator, row["output_scale"], row["stop_bias"])
-        with torch.no_grad():
-            for name, value in params.items():
-                self.params[name][member] = value.to(self.theta.device)
+        self._put(member, params)
         for moment in (self.first_moment, self.second_moment):
             moment[member] = 0
         for counter in (self.age, self.since_rise, self.error_sum, self.error_weight):
@@ -127,10 +125,13 @@ class Population:
 
     def load(self, member: int, machine: Machine) -> None:
         """Put a machine's parameters in a member's place, at the train difficulty."""
-        with torch.no_grad():
-            for name, value in machine.params.items():
-                self.params[name][member] = value.to(self.theta.device)
+        self._put(member, machine.params)
         self.level[member] = self.config.train_difficulty
+
+    @torch.no_grad()
+    def _put(self, member: int, params: dict[str, Tensor]) -> None:
+        for name, value in params.items():
+            self.params[name][member] = value.to(self.theta.device)
 
     def machine(self, member: int) -> Machine:
         """A copy of one member as a machine of its own."""

@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from nram import results, tasks
+from nram.arguments import positive
 
 __all__ = ["Job", "main", "reproduce"]
 
@@ -476,13 +477,6 @@ def parse_overrides(text: str) -> dict:
     for name in {"task", "seed", "budget_seconds", "device"} & set(overrides):
         raise ValueError(f"{name} is an option of its own, no override")
     return overrides
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
 
 
 def make_parser() -> argparse.ArgumentParser:

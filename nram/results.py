@@ -29,6 +29,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nram.model import FORMAT
+
 __all__ = [
     "Run",
     "collect_provenance",
@@ -49,7 +51,6 @@ __all__ = [
     "write_table1",
 ]
 
-FORMAT = 1
 FRAMES = ("generalization", "history", "trials")
 FILES = ("config.json", "metrics.json", *(f"{name}.csv" for name in FRAMES), "weights.safetensors", "provenance.json")
 FAILED = "failed"  # in a folder of runs: what failed notebooks left, for debugging
