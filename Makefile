@@ -23,7 +23,7 @@ CONDA_TOOL = $(shell for each in mamba conda micromamba; do \
 STAMP = $(ENV)/.made-with-$(if $(CONDA),conda,venv)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test reproduce table lab lint clean
+.PHONY: help env test reproduce table compare lab lint clean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, writ
 
 table: $(STAMP) ## write and print Table 1 from the runs that are there
 	$(RUN) -m nram.reproduce --results "$(RESULTS)" --table-only
+
+compare: $(STAMP) ## print the runs that are there beside the recorded ones and the paper
+	$(RUN) -m nram compare --mine "$(RESULTS)/runs"
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(RUN) -m jupyterlab notebooks

@@ -1,15 +1,16 @@
-"""The command line: `python -m nram train | evaluate | search | table | benchmark`. It needs no Jupyter."""
+"""The command line: `python -m nram train | evaluate | search | table | compare | benchmark`. It needs no Jupyter."""
 
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import tqdm
 
 import nram
-from nram import experiment, results, tasks
+from nram import compare, experiment, results, tasks
 from nram.arguments import positive
 from nram.config import TrainConfig
 from nram.evaluate import evaluate
@@ -79,6 +80,25 @@ def table_command(arguments) -> None:
         print(results.effort_markdown(runs))
 
 
+def compare_command(arguments) -> None:
+    sources = arguments.sources
+    if not sources:
+        none_yet = not any(arguments.mine.glob("*/config.json"))
+        sources = ["paper", "recorded"] if none_yet else ["recorded", "mine", "paper"]
+    elif len(sources) != 2:
+        raise ValueError(f"compare takes two sources, not {len(sources)}")
+    if arguments.mine != compare.MINE:
+        sources = [str(arguments.mine) if source == "mine" else source for source in sources]
+    frame = compare.compare(*sources)
+    if not len(frame):
+        raise ValueError(f"{sources[0]} and {sources[1]} have no task in common")
+    print(f"Errors; difference: {sources[1]} minus {sources[0]}\n\n{compare.compare_markdown(frame)}")
+    if not arguments.sources and none_yet:
+        print(f"There are no runs of yours in {arguments.mine} yet: make reproduce, or python -m nram.reproduce")
+    if arguments.csv:
+        frame.to_csv(arguments.csv, index=False)
+
+
 def search_command(arguments) -> None:
     config = make_config(arguments)
     folder = arguments.out or Path("results/searches") / arguments.task
@@ -144,6 +164,17 @@ def make_parser() -> argparse.ArgumentParser:
     table.add_argument("runs", type=Path, nargs="?", default=Path("results/runs"), metavar="DIR")
     table.set_defaults(function=table_command)
 
+    comparison = commands.add_parser("compare", help="two runs, or two folders of runs, side by side")
+    comparison.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="two of: a run's folder, a folder of runs, paper, recorded, mine (results/runs); none: all three words",
+    )
+    comparison.add_argument("--mine", type=Path, default=compare.MINE, metavar="DIR", help="what mine stands for")
+    comparison.add_argument("--csv", type=Path, help="write the frame to this file too")
+    comparison.set_defaults(function=compare_command)
+
     speed = commands.add_parser("benchmark", help="measure the speed of everything beside the reference and the limits")
     speed.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file too")
     speed.add_argument("--compiled", action="store_true", help="the reference under torch.compile too; takes minutes")
@@ -166,4 +197,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    warnings.showwarning = lambda message, *_: print(f"nram: {message}", file=sys.stderr)
     sys.exit(main())

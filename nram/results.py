@@ -33,6 +33,7 @@ from nram.model import FORMAT
 
 __all__ = [
     "Run",
+    "best_runs",
     "collect_provenance",
     "config_hash",
     "effort_markdown",
@@ -54,6 +55,7 @@ __all__ = [
 FRAMES = ("generalization", "history", "trials")
 FILES = ("config.json", "metrics.json", *(f"{name}.csv" for name in FRAMES), "weights.safetensors", "provenance.json")
 FAILED = "failed"  # in a folder of runs: what failed notebooks left, for debugging
+NO_RUNS = (FAILED, "notebooks")  # folders in a folder of runs that hold something else: executed notebooks
 STALE_SECONDS = 3600.0  # a staging folder of this age is what a killed process left
 CHECKOUT = Path(__file__).resolve().parent.parent
 CODE = ("nram", "notebooks", "pyproject.toml", "requirements.lock")  # what makes the results; the dirty flag is theirs
@@ -289,7 +291,7 @@ def load_run(folder: str | Path) -> Run:
     format, or of another configuration.
     """
     folder = Path(folder)
-    if not any((folder / name).is_file() for name in ("config.json", "provenance.json")):
+    if not _is_run(folder):
         raise FileNotFoundError(f"{folder} is no run's folder: it has neither config.json nor provenance.json")
     for name in FILES:
         if not (folder / name).is_file():
@@ -309,6 +311,11 @@ def load_run(folder: str | Path) -> Run:
         provenance,
         **{name: _read_csv(folder / f"{name}.csv") for name in FRAMES},
     )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, whole or broken."""
+    return any((folder / name).is_file() for name in ("config.json", "provenance.json"))
 
 
 def load_weights(folder: str | Path) -> dict[str, Tensor]:
@@ -351,12 +358,18 @@ def find_run(folder: str | Path, config: dict) -> Path | None:
 
 
 def _each_run(folder: str | Path):
-    """The finished runs in a folder of runs, by name; what is no run is skipped with a warning."""
+    """The finished runs in a folder of runs, by name, or the one that the folder is.
+
+    What is no run is skipped with a warning.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder of runs")
+    if _is_run(folder):
+        yield load_run(folder)
+        return
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == FAILED or not path.is_dir():
+        if path.name.startswith(".") or path.name in NO_RUNS or not path.is_dir():
             continue
         try:
             yield load_run(path)
@@ -367,8 +380,9 @@ def _each_run(folder: str | Path):
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """One row per finished run in a folder of runs: settings, metrics, verdicts (see `verdict`), provenance, folder.
 
-    Columns of the provenance begin with provenance_. Subfolders that are no runs are skipped with a warning. Raises
-    FileNotFoundError if the folder is missing, ValueError naming the file if a run is broken.
+    A run's own folder gives one row. Columns of the provenance begin with provenance_. Subfolders that are no runs are
+    skipped with a warning. Raises FileNotFoundError if the folder is missing, ValueError naming the file if a run is
+    broken.
     """
     rows = []
     for run in _each_run(folder):
@@ -454,11 +468,23 @@ def verdict(generalization: pd.DataFrame, train_complexity: int) -> dict:
     }
 
 
+def best_runs(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """Every task's best run, a row of what `load_runs` gives.
+
+    That is the smallest error at the train complexity, then the furthest without an error, then the smallest error when
+    discretized.
+    """
+    best = {}
+    for task, group in runs.groupby("task"):
+        order = group.assign(reach=-group["error_free_up_to"])
+        best[task] = order.sort_values(["train_error", "reach", "discretized_train_error"], kind="stable").iloc[0]
+    return best
+
+
 def table1(runs: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1 beside ours, one row per task: `runs` is what `load_runs` gives.
 
-    Paper's columns begin with paper_. A task's row is its best run: the smallest error at the train complexity, then
-    the furthest without an error, then the smallest error when discretized; `runs` says of how many.
+    Paper's columns begin with paper_. A task's row is its best run (see `best_runs`); `runs` says of how many.
     Tasks without a run keep the paper's columns only. The last columns say where the row comes from.
     """
     paper = paper_table1()
@@ -467,10 +493,9 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
     verdicts += ["discretization", "discretization_cases"]
     sources = [name for name in runs.columns if name.startswith("provenance_")]
     rows = []
-    for task, group in runs.groupby("task"):
-        order = group.assign(reach=-group["error_free_up_to"])
-        best = order.sort_values(["train_error", "reach", "discretized_train_error"], kind="stable").iloc[0]
-        row = {"task": task, "train_complexity": best["train_difficulty"], **best[verdicts], "runs": len(group)}
+    for task, best in best_runs(runs).items():
+        row = {"task": task, "train_complexity": best["train_difficulty"], **best[verdicts]}
+        row["runs"] = int((runs["task"] == task).sum())
         row |= {"seed": best["seed"], "config_hash": best["config_hash"], "folder": best["folder"]}
         rows.append(row | {name.removeprefix("provenance_"): best[name] for name in sources})
     ours = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["task", "train_complexity", *verdicts, "runs"])

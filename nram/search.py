@@ -123,7 +123,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     rate, weight = successes / trials, z * z / trials
     centre = (rate + weight / 2) / (1 + weight)
     spread = z * (rate * (1 - rate) / trials + weight / (4 * trials)) ** 0.5 / (1 + weight)
-    return max(0.0, centre - spread), min(1.0, centre + spread)
+    return (0.0 if successes == 0 else centre - spread), (1.0 if successes == trials else centre + spread)
 
 
 def success_rate(trials: pd.DataFrame) -> dict:
