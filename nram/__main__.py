@@ -1,4 +1,4 @@
-"""The command line: `python -m nram train | evaluate | search | table | compare | benchmark`. It needs no Jupyter."""
+"""The command line: train, evaluate, search, study, table, compare, benchmark. It needs no Jupyter."""
 
 import argparse
 import json
@@ -15,6 +15,8 @@ from nram.arguments import positive
 from nram.config import TrainConfig
 from nram.evaluate import evaluate
 from nram.search import search, success_rate
+from nram.studies import run_study, study_markdown, study_table
+from nram.study_plans import STUDIES
 
 __all__ = ["main"]
 
@@ -103,8 +105,22 @@ def search_command(arguments) -> None:
     config = make_config(arguments)
     folder = arguments.out or Path("results/searches") / arguments.task
     trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
-    print(results.to_markdown(pd.DataFrame([success_rate(trials)])))
+    seconds = float(trials["search_seconds"].max())
+    print(results.to_markdown(pd.DataFrame([success_rate(trials) | {"seconds": seconds}])))
     print(f"trials: {folder / 'trials.csv'}")
+
+
+def study_command(arguments) -> None:
+    trials = run_study(
+        arguments.name,
+        arguments.out,
+        seeds=arguments.seeds,
+        batches=arguments.batches,
+        jobs=arguments.jobs,
+        progress=(lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr, flush=True)),
+    )
+    print(study_markdown(study_table(trials)))
+    print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")
 
 
 def benchmark_command(arguments) -> None:
@@ -159,6 +175,15 @@ def make_parser() -> argparse.ArgumentParser:
     searching.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
     searching.add_argument("--quiet", action="store_true", help="no progress bar")
     searching.set_defaults(function=search_command)
+
+    study = commands.add_parser("study", help="how often seeds are solved, under settings that differ in one thing")
+    study.add_argument("name", metavar="NAME", help=f"one of {', '.join(STUDIES)}")
+    study.add_argument("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="folder of studies")
+    study.add_argument("--seeds", type=positive, help="per setting and variant (100)")
+    study.add_argument("--batches", type=positive, help="of a seed at most, instead of the plan's")
+    study.add_argument("--jobs", type=positive, default=1, help="processes, which share out the cores (1)")
+    study.add_argument("--quiet", action="store_true", help="nothing but the table")
+    study.set_defaults(function=study_command)
 
     table = commands.add_parser("table", help="the paper's Table 1 beside the runs of a folder")
     table.add_argument("runs", type=Path, nargs="?", default=Path("results/runs"), metavar="DIR")

@@ -57,6 +57,9 @@ class TrainConfig:
     restarts: whether stuck members are started afresh.
     restart_after: batches without a rise after which a member is stuck.
     patience_at_top: times as many batches for a member at the train difficulty.
+    replacement: whether a member whose trial has ended makes room for the next seed. If not, it leaves, and no trial
+        depends on what becomes of the others (see `nram.population.draw_batch`).
+    trial_batches: batches after which a trial is given up; None for no bound.
     candidate_error: moving error below which a member at the train difficulty is verified.
     verify_cases: fresh cases on which a candidate must make no error, fuzzy and discretized.
     polish_batches: batches for which a solved machine is trained on alone, to make it sharp (see `nram.train.polish`).
@@ -102,6 +105,8 @@ class TrainConfig:
     restarts: bool = True
     restart_after: int = 250
     patience_at_top: float = 3.0
+    replacement: bool = True
+    trial_batches: int | None = None
     candidate_error: float = 0.02
     verify_cases: int = 1000
     polish_batches: int = 1000
@@ -153,6 +158,8 @@ class TrainConfig:
         for name in f"{at_least_1} hidden repetitions train_difficulty".split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.trial_batches is not None and self.trial_batches < 1:
+            raise ValueError(f"trial_batches must be at least 1, or None for no bound, not {self.trial_batches}")
         not_negative = "budget_seconds seed noise_scale num_cells extra_cells small_memories polish_batches"
         for name in not_negative.split():
             if getattr(self, name) < 0:

@@ -20,6 +20,10 @@ from nram.model import Machine
 __all__ = ["VERIFY_EVERY", "Population", "loss_per_example", "sample_difficulty", "train_step"]
 
 VERIFY_EVERY = 50  # batches between two verifications of the same member
+PER_MEMBER = (
+    "theta first_moment second_moment learning_rate noise_eta entropy "
+    "age level since_rise error_sum error_weight places"
+).split()
 
 
 def loss_per_example(outcome: Outcome, limit: Tensor, entropy_coefficient: Tensor | None = None) -> Tensor:
@@ -64,15 +68,10 @@ class Population:
         self.layout = Layout(config.num_registers, config.repetitions)
         self.controller = make_controller(config.controller, self.layout, config.hidden)
         size, device = config.population, config.device
-        shapes = self.controller.shapes()
-        sizes = [math.prod(shape) for shape in shapes.values()]
-        self.theta, self.first_moment, self.second_moment = (
-            torch.zeros(size, sum(sizes), device=device) for _ in range(3)
-        )
-        self.params = {
-            name: values.view(size, *shape).requires_grad_()
-            for (name, shape), values in zip(shapes.items(), self.theta.split(sizes, 1), strict=True)
-        }
+        count = sum(math.prod(shape) for shape in self.controller.shapes().values())
+        self.theta, self.first_moment, self.second_moment = (torch.zeros(size, count, device=device) for _ in range(3))
+        self._view_params()
+        self.places = torch.arange(size, device=device)  # which of the population's first members are still there
         zeros = torch.zeros(size, device=device)
         self.learning_rate, self.noise_eta, self.entropy = zeros.clone(), zeros.clone(), zeros.clone()
         self.age = zeros.long()  # batches since the member's start
@@ -83,6 +82,25 @@ class Population:
         self.row_of = [-1] * size  # which row is a member's present one
         for member in range(size):
             self.start(member)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def _view_params(self) -> None:
+        shapes = self.controller.shapes()
+        values = self.theta.split([math.prod(shape) for shape in shapes.values()], 1)
+        self.params = {
+            name: each.view(len(self.theta), *shape).requires_grad_()
+            for (name, shape), each in zip(shapes.items(), values, strict=True)
+        }
+
+    def keep(self, members: list[int]) -> None:
+        """Let all other members go; those that stay are numbered anew, in this order."""
+        index = torch.tensor(members, device=self.theta.device)
+        for name in PER_MEMBER:
+            setattr(self, name, getattr(self, name)[index])
+        self._view_params()
+        self.row_of = [self.row_of[member] for member in members]
 
     def start(self, member: int) -> None:
         """Start a member afresh, with the next seed and new draws of the hyperparameters."""
@@ -101,8 +119,10 @@ class Population:
             "output_scale": draw(config.output_scale, logarithmic=True),
             "stop_bias": draw(config.stop_bias),
             "noise_eta": draw(config.noise_eta),
-            "entropy": draw(config.entropy, logarithmic=True) if config.entropy[1] > 0 else 0.0,
+            "entropy": draw(config.entropy if config.entropy[1] > 0 else (1.0, 1.0), logarithmic=True),
         }
+        if config.entropy[1] == 0:  # drawn nevertheless: the same seed gives the same parameters with and without
+            row["entropy"] = 0.0
         params = init_member(self.controller, generator, row["output_scale"], row["stop_bias"])
         self._put(member, params)
         for moment in (self.first_moment, self.second_moment):
@@ -174,13 +194,13 @@ class Population:
         """
         config = self.config
         age = self.age.to(gradient.dtype)
-        size, count = gradient.shape
+        count = gradient.shape[1]
         scale = torch.ones_like(age) / config.batch_size
         if config.gradient_norm is not None:
             scale = scale * (config.gradient_norm / (gradient.norm(dim=-1) * scale).clamp(min=1e-30)).clamp(max=1)
         deviation = config.noise_scale * (self.noise_eta / (1 + age) ** 0.55).sqrt()
         noise = torch.randn(2 * count, generator=generator, device=gradient.device)
-        starts = torch.randint(count, (size,), generator=generator, device=gradient.device)
+        starts = torch.randint(count, (config.population,), generator=generator, device=gradient.device)[self.places]
         beta1, beta2 = config.adam_betas
         step_size = self.learning_rate / (1 - beta1 ** (age + 1))
         factors = torch.stack([scale, deviation, step_size, 1 / (1 - beta2 ** (age + 1))])
@@ -203,14 +223,33 @@ def draw_sizes(config: TrainConfig, task: tasks.Task, generator: torch.Generator
     return hardest, num_cells + int(extra * (config.extra_cells + 1))
 
 
-def train_step(population: Population, generator: torch.Generator) -> None:
-    """One batch for every member: sample, run, differentiate, update parameters and curriculum."""
+def draw_batch(population: Population, generator: torch.Generator) -> tasks.Batch:
+    """A batch for every member: P x B examples, member after member.
+
+    Without replacement of members, what a member receives depends on the generator's seed, its place in the population
+    and its own levels alone: examples are drawn for all places, also for those whose members have gone, and with them
+    one of the smallest and one of the largest difficulty, on which the number of random draws depends.
+    """
     config, task = population.config, population.task
-    shape = (config.population, config.batch_size)
     low = task.min_difficulty
     hardest, num_cells = draw_sizes(config, task, generator)
-    difficulty = sample_difficulty(population.level, config.batch_size, low, hardest, generator)
-    batch = task.sample(difficulty.flatten(), num_cells, generator)
+    if config.replacement:
+        difficulty = sample_difficulty(population.level, config.batch_size, low, hardest, generator)
+        return task.sample(difficulty.flatten(), num_cells, generator)
+    places = population.places
+    level = torch.full((config.population,), low, device=places.device).index_copy(0, places, population.level)
+    difficulty = sample_difficulty(level, config.batch_size, low, hardest, generator).flatten()
+    bounds = torch.tensor([low, hardest], device=places.device)
+    batch = task.sample(torch.cat([difficulty, bounds]), num_cells, generator)
+    rows = torch.arange(len(difficulty), device=places.device).view(config.population, -1)[places].flatten()
+    return tasks.Batch(*(each[rows] for each in batch))
+
+
+def train_step(population: Population, generator: torch.Generator) -> None:
+    """One batch for every member: sample, run, differentiate, update parameters and curriculum."""
+    config = population.config
+    shape = (len(population), config.batch_size)
+    batch = draw_batch(population, generator)
     limit, mask = batch.limit.view(shape), batch.mask.view(*shape, -1)
     age = population.age.to(population.theta.dtype)
     coefficient = None
@@ -234,4 +273,4 @@ def train_step(population: Population, generator: torch.Generator) -> None:
     gradients = torch.autograd.grad(loss, list(population.params.values()))
     with torch.no_grad():
         population.adam_step(torch.cat([each.flatten(1) for each in gradients], 1), generator)
-        population.update_curriculum(difficulty, outcome.wrong_cells / mask.sum(-1))
+        population.update_curriculum(batch.difficulty.view(shape), outcome.wrong_cells / mask.sum(-1))

@@ -54,7 +54,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
         nonlocal next_save
         if seconds >= next_save:
             next_save = seconds + SAVE_SECONDS
-            rows = [population.row(member) for member in range(config.population)]
+            rows = [population.row(member) for member in range(len(population))]
             total = round(seconds_before + seconds, 1)
             rows = [{**row, "seed": config.seed, "search_seconds": total} for row in rows]
             results.write_text(folder / "running.json", json.dumps(rows))
@@ -141,5 +141,4 @@ def success_rate(trials: pd.DataFrame) -> dict:
         "rate_low": low,
         "rate_high": high,
         **dict(zip(("batches_quartile1", "batches_median", "batches_quartile3"), quartiles, strict=True)),
-        "seconds": float(trials["search_seconds"].max()),
     }

@@ -1,6 +1,7 @@
 """Training from input-output pairs: a population with restarts, until a machine is solved; then its polish."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -26,9 +27,9 @@ class TrainResult:
     """What training leaves.
 
     machine: the best machine found. solved: error 0, fuzzy and discretized, on all verification cases.
-    stopped_by: "solved", "budget" or "interrupt". verification: the best machine's errors on those cases.
-    history: one row per progress update. trials: one row per started seed. batches: training steps of the population.
-    seconds: of all this, the compilation of the kernels apart.
+    stopped_by: "solved", "budget", "trials" (all have ended) or "interrupt". verification: the best machine's errors on
+    those cases. history: one row per progress update. trials: one row per started seed. batches: training steps of the
+    population. seconds: of all this, the compilation of the kernels apart.
     """
 
     machine: Machine
@@ -129,6 +130,7 @@ def train(
     task: tasks.Task | None = None,
     *,
     first_trial: int = 0,
+    left_out: Collection[int] = (),
     on_check=None,
     on_trial=None,
 ) -> TrainResult:
@@ -136,17 +138,20 @@ def train(
 
     A member is a candidate while its error at its level is small; it is solved when neither it nor its discretized form
     makes an error on `verify_cases` fresh cases (see `verify`). With `config.keep_going` solved members are counted and
-    started afresh until the budget is gone. Ctrl-C ends training with the best machine so far.
+    started afresh until the budget is gone. Without `config.replacement` training ends with the last member's trial.
+    Ctrl-C ends training with the best machine so far.
 
     task: the task itself, for one that is not among the ten. first_trial: number of the first started seed; trials of
-    other numbers draw other parameters and settings. on_check(population, seconds): called every few batches.
-    on_trial(row, machine): called when a trial ends, with its row and, if it is solved, its machine, else None.
+    other numbers draw other parameters and settings. left_out: numbers of trials of the first population that are not
+    to be run; without replacement the others are what they are with them. on_check(population, seconds): called every
+    few batches. on_trial(row, machine): called when a trial ends, with its row and, if it is solved, its machine, else
+    None.
     """
     with kernels.narrow_pytorch():
-        return _train(config, progress, task, first_trial, on_check, on_trial)
+        return _train(config, progress, task, first_trial, left_out, on_check, on_trial)
 
 
-def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResult:
+def _train(config, progress, task, first_trial, left_out, on_check, on_trial) -> TrainResult:
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
     bar = tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0)
     if kernels.will_compile(config.kernel, config.device):
@@ -157,6 +162,11 @@ def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResu
     data_seed = config.seed + (first_trial << 32)
     generator = torch.Generator(device=config.device).manual_seed(data_seed)
     population = Population(config, task, first_trial)
+    for member in range(config.population):
+        if population.row(member)["trial"] in left_out:
+            population.row(member)["ended"] = "left out"
+    if left_out:
+        population.keep(running(population))
     best: tuple | None = None  # (sort key, machine, verification)
     history, batches, stopped_by = [], 0, "budget"
     next_row = 0.0
@@ -205,17 +215,19 @@ def _train(config, progress, task, first_trial, on_check, on_trial) -> TrainResu
             if solved_now and not config.keep_going:
                 stopped_by = "solved"
                 break
+            if not running(population):
+                stopped_by = "trials"
+                break
     except KeyboardInterrupt:
         stopped_by = "interrupt"
     finally:
         bar.close()
     seconds = time.monotonic() - started
     record_members(population)
-    if best is None or best[0][0]:
+    if best is None or (best[0][0] and running(population)):
         consider(most_advanced(population))
-    for member in range(config.population):
-        if population.row(member)["ended"] == "running":
-            close(member, stopped_by if stopped_by != "solved" else "stopped")
+    for member in running(population):
+        close(member, stopped_by if stopped_by != "solved" else "stopped")
     history.append(progress_row(population, batches, seconds))
     (not_solved, *_), machine, verification = best
     if not not_solved and not config.keep_going and config.polish_batches:
@@ -241,31 +253,39 @@ def record_members(population: Population) -> tuple[Tensor, Tensor, Tensor]:
     return level, error, finite
 
 
+def running(population: Population) -> list[int]:
+    """The members whose trials have not ended."""
+    return [member for member in range(len(population)) if population.row(member)["ended"] == "running"]
+
+
 def check_members(population: Population, consider, close) -> bool:
-    """Verify candidates, start the stuck, the dead and the finished afresh; whether a member was solved."""
+    """Verify candidates, end the trials of the stuck, the dead and the finished; whether a member was solved.
+
+    Members whose trials have ended are started afresh, or leave if there is no replacement; the last of them stay.
+    """
     config = population.config
     level, error, finite = record_members(population)
     since_rise = population.since_rise.tolist()
     solved_any = False
-    for member in range(config.population):
+    for member in running(population):
         row = population.row(member)
         at_top = level[member] == config.train_difficulty
         patience = config.restart_after * (config.patience_at_top if at_top and config.curriculum else 1)
         if not finite[member]:
             close(member, "dead")
-            population.start(member)
-            continue
-        if error[member] < config.candidate_error and row["batches"] >= row["next_verification"]:
+        elif error[member] < config.candidate_error and row["batches"] >= row["next_verification"]:
             row["next_verification"] = row["batches"] + VERIFY_EVERY
             if consider(member):
                 solved_any = True
                 close(member, "solved")
-                if config.keep_going:
-                    population.start(member)
-                continue
-        if config.restarts and since_rise[member] >= patience:
+        if row["ended"] == "running" and config.restarts and since_rise[member] >= patience:
             close(member, "restarted")
+        if row["ended"] == "running" and config.trial_batches and row["batches"] >= config.trial_batches:
+            close(member, "batches")
+        if row["ended"] != "running" and config.replacement and (config.keep_going or not row["solved"]):
             population.start(member)
+    if running(population) and not config.replacement:
+        population.keep(running(population))
     return solved_any
 
 

@@ -1,0 +1,194 @@
+"""Studies: trials that depend on nothing but themselves, resumption, the table, the plans."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+
+from nram import population, studies, study_plans, tasks, train
+from nram.__main__ import main
+from nram.config import TrainConfig
+from nram.launch import launch
+
+TINY = {
+    "task": "listk",
+    "repetitions": 1,
+    "hidden": 16,
+    "train_difficulty": 3,
+    "start_difficulty": 1,
+    "batch_size": 4,
+    "verify_cases": 20,
+    "polish_batches": 0,
+    "learning_rate": [0.01, 0.01],
+    "output_scale": [1, 1],
+    "noise_eta": [0.3, 0.3],
+    "entropy": [0.01, 0.01],
+    "level_threshold": 0.5,
+    "restart_after": 60,
+}
+
+
+def tiny(**changes):
+    common = {"population": 5, "keep_going": True, "replacement": False, "trial_batches": 80, "budget_seconds": 1e9}
+    return TrainConfig.for_task("listk", **{**{k: v for k, v in TINY.items() if k != "task"}, **common, **changes})
+
+
+def rows_of(config, left_out=()):
+    rows = []
+    train.train(config, progress=False, left_out=left_out, on_trial=lambda row, machine: rows.append(dict(row)))
+    frame = pd.DataFrame(rows).set_index("trial").sort_index()
+    return frame.drop(columns=["seconds", "next_verification", "polished"])
+
+
+def test_a_trial_depends_on_no_other():
+    together = rows_of(tiny())
+    assert together.index.tolist() == [0, 1, 2, 3, 4] and set(together["ended"]) <= {"restarted", "batches", "solved"}
+    assert together["rises"].nunique() > 1, "levels rise at different times, or this test shows nothing"
+    alone = rows_of(tiny(), left_out={0, 1, 3})
+    pd.testing.assert_frame_equal(alone, together.loc[[2, 4]])
+
+
+def test_the_restart_rule_only_cuts_trials_short():
+    cut, whole = rows_of(tiny()), rows_of(tiny(restarts=False))
+    assert (cut["ended"] == "restarted").any() and (whole["ended"] != "restarted").all()
+    assert (cut["batches"] <= whole["batches"]).all()
+    same = cut["ended"] != "restarted"
+    pd.testing.assert_frame_equal(cut[same], whole[same])
+    for short, long in zip(cut["rises"], whole["rises"], strict=True):
+        assert long.startswith(short)
+
+
+def test_a_seed_has_the_same_first_parameters_with_and_without_noise_and_entropy():
+    task = tasks.get("listk")
+    plain = population.Population(tiny(), task)
+    for changes in ({"noise_scale": 0.0}, {"entropy": (0.0, 0.0)}, {"curriculum": False}, {"activation_clip": None}):
+        assert torch.equal(population.Population(tiny(**changes), task).theta, plain.theta)
+
+
+def test_members_that_stay_keep_all_that_is_theirs():
+    members = population.Population(tiny(), tasks.get("listk"))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        population.train_step(members, generator)
+    before = {name: getattr(members, name).clone() for name in population.PER_MEMBER}
+    members.keep([1, 4])
+    assert len(members) == 2 and members.places.tolist() == [1, 4]
+    assert [members.row(member)["trial"] for member in range(2)] == [1, 4]
+    for name, value in before.items():
+        assert torch.equal(getattr(members, name), value[[1, 4]])
+    population.train_step(members, generator)
+    assert members.age.tolist() == [4, 4] and not torch.equal(members.theta, before["theta"][[1, 4]])
+    for name, value in members.params.items():
+        assert value.data_ptr() >= members.theta.data_ptr() and value.shape[0] == 2, name
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """A study of two settings and two variants that takes a second."""
+    settings = {"wide": TINY, "narrow": TINY | {"hidden": 8}}
+    study = {"about": "for the tests", "batches": 40, "settings": settings}
+    study["variants"] = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
+    monkeypatch.setitem(study_plans.STUDIES, "tiny", study)
+    monkeypatch.setattr(studies, "BLOCK", 3)
+
+
+def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_path):
+    told = []
+    whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, progress=told.append)
+    assert len(told) == 8 and "seeds 3 to 3" in "".join(told)
+    assert len(whole) == 16 and whole["learning_rate"].eq(0.01).all()
+    keys = list(dict.fromkeys(zip(whole["setting"], whole["variant"], strict=True)))
+    assert keys == [("wide", "with noise"), ("wide", "no noise"), ("narrow", "with noise"), ("narrow", "no noise")]
+    for _, group in whole.groupby(["setting", "variant"]):
+        assert group["trial"].tolist() == [0, 1, 2, 3]
+    assert sorted(path.name for path in (tmp_path / "whole" / "tiny").iterdir()) == [
+        "config.json",
+        "provenance.json",
+        "trials.csv",
+    ]
+    assert (whole["cpu_seconds"] > 0).all()
+
+    # Killed: one population is done but for a row and half a row, the others have not begun.
+    killed = tmp_path / "killed" / "tiny"
+    (killed / "blocks").mkdir(parents=True)
+    (killed / "config.json").write_bytes((tmp_path / "whole" / "tiny" / "config.json").read_bytes())
+    rows = whole[(whole["setting"] == "wide") & (whole["variant"] == "no noise") & (whole["trial"] < 3)]
+    lines = rows.iloc[[2, 0]].assign(commit="earlier").to_csv(index=False, header=False)
+    (killed / "blocks" / "wide-no_noise-0000.csv").write_text(lines + "wide,no noise,1,20")
+    again = studies.run_study("tiny", tmp_path / "killed", seeds=4)
+    assert again["commit"].eq("earlier").sum() == 2
+    pd.testing.assert_frame_equal(
+        again.drop(columns=["cpu_seconds", "commit"]), whole.drop(columns=["cpu_seconds", "commit"])
+    )
+    with pytest.raises(ValueError, match="other settings: seeds 4 instead of 5"):
+        studies.run_study("tiny", tmp_path / "whole", seeds=5)
+    with pytest.raises(ValueError, match="trial_batches 40 instead of 50 in wide, with noise"):
+        studies.run_study("tiny", tmp_path / "whole", seeds=4, batches=50)
+    finished = (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns
+    studies.run_study("tiny", tmp_path / "whole", seeds=4)
+    assert (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns == finished
+
+
+def test_two_processes_do_not_write_the_same_rows(plan, tmp_path):
+    import fcntl
+
+    folder = tmp_path / "tiny" / "blocks"
+    folder.mkdir(parents=True)
+    with open(folder / "wide-with_noise-0000.csv", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is at work"):
+            studies.run_study("tiny", tmp_path, seeds=2)
+
+
+def test_the_table_counts_every_started_seed():
+    rows = {"setting": ["a"] * 4 + ["b"] * 4, "variant": ["x"] * 8, "batches": [10, 99, 20, 30, 5, 5, 5, 5]}
+    rows |= {"solved": [True, False, True, True] + [False] * 4, "cpu_seconds": [900.0] * 8}
+    table = studies.study_table(pd.DataFrame(rows))
+    assert table["started"].tolist() == [4, 4] and table["solved"].tolist() == [3, 0]
+    assert table["batches"].tolist() == [159, 20] and table["batches_median"][0] == 20
+    assert table["per_cpu_hour"].tolist() == [3, 0]
+    shown = studies.study_markdown(table)
+    assert "| a | x | 4 | 3 | 75% | 30.1 to 95.4% | 20 (15 to 25) | 60 | 3 |" in shown
+    assert "| b | x | 4 | 0 | 0% | 0.0 to 49.0% | – | 60 | 0 |" in shown
+
+
+def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
+    for name in study_plans.STUDIES:
+        plan = studies.configurations(name)
+        assert len({study_plans.BASE_SEED} | {config.seed for config in plan.values()}) == 1
+        for config in plan.values():
+            assert not config.replacement and config.keep_going and config.trial_batches
+            for drawn in studies.DRAWN:
+                low, high = getattr(config, drawn)
+                assert low == high
+
+
+def test_hyperparameters_left_to_chance_are_an_error(plan, monkeypatch):
+    settings = {"wide": TINY | {"learning_rate": [0.001, 0.01]}}
+    monkeypatch.setitem(study_plans.STUDIES["tiny"], "settings", settings)
+    with pytest.raises(ValueError, match="these are not: learning_rate"):
+        studies.configurations("tiny")
+
+
+def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
+    command = ["study", "tiny", "--out", str(tmp_path), "--seeds", "2", "--batches", "20"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "| narrow | no noise | 2 |" in printed and str(tmp_path / "tiny") in printed
+    assert main(["study", "tinny", "--out", str(tmp_path)]) == 2
+    assert "valid: rates" in capsys.readouterr().err
+
+
+def test_calls_are_spread_over_processes():
+    assert sorted(launch(pow, [(2, 3), (3, 2), (5, 1)], jobs=2)) == [5, 8, 9]
+    with pytest.raises(TypeError):
+        list(launch(pow, [("a", 2)], jobs=1))
+
+
+def test_a_recorded_settings_hyperparameters_are_those_of_its_solved_seed():
+    config = studies.configurations("rates")["copy", "recipe"]
+    recorded = studies.results.load_run(studies.results.CHECKOUT / "results" / "recorded" / "copy")
+    solved = recorded.trials[recorded.trials["solved"]].iloc[0]
+    assert config.learning_rate == (solved["learning_rate"],) * 2 and config.hidden == recorded.config["hidden"]
+    assert dataclasses.replace(config, seed=0).noise_eta == (solved["noise_eta"],) * 2
