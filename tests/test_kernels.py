@@ -247,7 +247,8 @@ def _files_of(compiled, found):
 def test_the_cache_key_depends_on_all_that_is_compiled(tmp_path):
     files = set(_files_of(loops.backward_blocks, _files_of(loops.forward_blocks, {})).values())
     assert {"modules.py", "softmaxes.py", "controllers.py", "rows.py", "simd.py"} <= {file.name for file in files}
-    assert files <= set(loops.SOURCES)
+    ours = {file for file in files if Path(kernels.__file__).parent in file.parents}
+    assert ours <= set(loops.SOURCES)  # what Numba brings along has its version in the digest
     changed = tmp_path / "changed.py"
     for index, source in enumerate(loops.SOURCES):
         changed.write_bytes(source.read_bytes() + b"#")

@@ -5,8 +5,8 @@ vector is a value: `load` and `store` move 16 numbers, `+ - *` and `fma` work on
 uses them compiles to exactly these instructions. LLVM maps 16 lanes onto whatever the CPU has (one AVX-512 register,
 two AVX2 registers, four NEON registers); nothing here names a CPU. Arithmetic is strict: no fastmath, NaN stays NaN.
 
-Memory is addressed by `pointer(array)`, a bare pointer into a contiguous array; `at(p, n)` moves it by n elements and
-`p[i]` reads or writes one element. **Nothing is bounds-checked**: every buffer must hold a whole vector at its end.
+Memory is addressed by `pointer(address, dtype)`, a bare pointer; `at(p, n)` moves it by n elements and `p[i]` reads or
+writes one element. **Nothing is bounds-checked**: every buffer must hold a whole vector at its end.
 """
 import operator
 
@@ -113,15 +113,16 @@ def _is_pointer(kind):
 
 
 @intrinsic
-def pointer(typing_context, array):
-    """Address of the first element of a contiguous array."""
-    if not isinstance(array, types.Array) or array.layout != "C":
+def pointer(typing_context, address, dtype):
+    """The pointer to elements of type `dtype` at an address, a whole number."""
+    element = getattr(dtype, "dtype", None)
+    if not isinstance(address, types.Integer) or element is None:
         return None
 
     def emit(context, builder, sig, args):
-        return context.make_array(array)(context, builder, args[0]).data
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
 
-    return types.CPointer(array.dtype)(array), emit
+    return types.CPointer(element)(address, dtype), emit
 
 
 @intrinsic

@@ -94,7 +94,7 @@ def _step(run, block, progress, rows, g, t, scratch):
 
 
 @inline
-def block_forward(run, index, progress, scratch):
+def block_forward(run, index, progress):
     """All timesteps of block `index`."""
     sizes = run.sizes
     block = block_at(run, index)
@@ -114,7 +114,7 @@ def block_forward(run, index, progress, scratch):
             controllers.carry_state(sizes, rows, rows_at(block.rows, sizes, ((t + 1) % kept_rows) * count), count)
         for g in range(count):
             if _is_running(run, block.first + g, t, progress.stopped[g]):
-                _step(run, block, progress, rows, g, t, scratch)
+                _step(run, block, progress, rows, g, t, progress.scratch)
 
 
 # --- backward -------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def block_forward(run, index, progress, scratch):
 @section
 def _step_backward(run, gradients, block, progress, rows, g, t, d_registers, d_tape, scratch):
     """Backward of `_step`: the logits' gradient, and d_registers [R, S], d_tape [S, S] turn into those before t."""
-    sizes, bound = run.sizes, run.bound[0]
+    sizes, bound = run.sizes, run.bound
     n, M = block.first + g, sizes.cells
     number = t * sizes.population * sizes.batch + n
     place = g * sizes.logits_stride
@@ -148,14 +148,14 @@ def _step_backward(run, gradients, block, progress, rows, g, t, d_registers, d_t
 
 
 @inline
-def block_backward(run, gradients, index, progress, scratch):
+def block_backward(run, gradients, index, progress):
     """Backward of `block_forward`: one block's share of the matrices' gradients."""
     sizes = run.sizes
     R, S, G, H = sizes.registers, sizes.stride, sizes.group, sizes.hidden
     block = block_at(run, index)
     count = block.count
     all_first_out = at(gradients.first_out, index * (sizes.kept - 1) * G * H)
-    turned, slopes, scratch = controllers.start_backward(sizes, block.matrices, scratch)
+    turned, slopes, scratch = controllers.start_backward(sizes, block.matrices, progress.scratch)
     d_registers = scratch
     d_tapes = at(d_registers, G * R * S)
     scratch = at(d_tapes, G * S * S)
@@ -172,7 +172,7 @@ def block_backward(run, gradients, index, progress, scratch):
             else:
                 fill_zero(at(rows.weights, g * sizes.logits_stride), sizes.outputs)
         c_before, c_now = at(block.cells, t * count * H), at(block.cells, (t + 1) * count * H)
-        controllers.backward(sizes, turned, rows, first_out, slopes, c_before, c_now, run.bound[0], count)
+        controllers.backward(sizes, turned, rows, first_out, slopes, c_before, c_now, run.bound, count)
         for g in range(count):
             for r in range(R):
                 d_registers[(g * R + r) * S] += slopes.d_x[g * sizes.x_size + r]

@@ -15,8 +15,7 @@ from numba import njit
 
 from nram.kernels import simd
 from nram.kernels.cpu.blocks import block_backward, block_forward
-from nram.kernels.cpu.run import gradients_pointers, progress_pointers, run_pointers
-from nram.kernels.simd import pointer
+from nram.kernels.cpu.run import gradients_of, progress_of, run_of
 
 SOURCES = (Path(simd.__file__), *sorted(Path(__file__).parent.glob("*.py")))
 
@@ -31,18 +30,20 @@ def _compile(source_digest):
     """The compiled loops. `source_digest` is not used: it is in them for being part of the key of Numba's cache."""
 
     @njit(cache=True, error_model="numpy", nogil=True)
-    def forward(run, thread, threads, progress, scratch):
+    def forward(table, floor, bound, thread, threads):
         source_digest  # noqa: B018
-        given, notes = run_pointers(run), progress_pointers(progress)
+        run = run_of(table, floor, bound)
+        progress = progress_of(table, bound, run.sizes, thread)
         for index in range(thread, run.sizes.population * run.sizes.blocks, threads):
-            block_forward(given, index, notes, pointer(scratch))
+            block_forward(run, index, progress)
 
     @njit(cache=True, error_model="numpy", nogil=True)
-    def backward(run, gradients, thread, threads, progress, scratch):
+    def backward(table, floor, bound, thread, threads):
         source_digest  # noqa: B018
-        given, slopes, notes = run_pointers(run), gradients_pointers(gradients), progress_pointers(progress)
+        run = run_of(table, floor, bound)
+        gradients, progress = gradients_of(table, bound), progress_of(table, bound, run.sizes, thread)
         for index in range(thread, run.sizes.population * run.sizes.blocks, threads):
-            block_backward(given, slopes, index, notes, pointer(scratch))
+            block_backward(run, gradients, index, progress)
 
     return forward, backward
 

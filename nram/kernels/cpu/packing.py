@@ -1,9 +1,10 @@
 """Between PyTorch's tensors and what the compiled loops address: circuits and the controller's matrices."""
 
 import functools
+import itertools
 import math
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +18,10 @@ from nram.kernels.simd import padded
 @functools.lru_cache(maxsize=16)
 def circuit(layout: Layout) -> Circuit:
     """The layout's circuits as the loops see them."""
-    kinds = np.array([modules.NAMES.index(module.name) for module in layout.modules], np.int64)
-    arities = [module.arity for module in layout.modules]
-    first_slot = np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
-    starts = np.array([slot.start for slot in layout.slots] + [layout.num_logits], np.int64)
-    return Circuit(kinds, first_slot, starts)
+    kinds = [modules.NAMES.index(module.name) for module in layout.modules]
+    first_slot = [0, *itertools.accumulate(module.arity for module in layout.modules)]
+    starts = [*(slot.start for slot in layout.slots), layout.num_logits]
+    return Circuit(*(torch.tensor(numbers) for numbers in (kinds, first_slot, starts)))
 
 
 def _layers(layout, controller):
@@ -36,39 +36,73 @@ def _whole(name, in_size, out_size):
     return in_size if name == "first" else padded(in_size), padded(out_size)
 
 
+def _places(layout, controller, matrices):
+    """Of each parameter by name: its part of the packed matrices [P, inputs + 1, outputs], and its shape there."""
+    places = {}
+    for matrix, (name, in_parts, in_size, out_parts, out_size) in zip(
+        matrices, _layers(layout, controller), strict=True
+    ):
+        P, rows, columns = matrix.shape
+        parts = matrix.view(P, rows, out_parts, columns // out_parts)[..., :out_size]
+        weight = parts[:, :-1].unflatten(1, (in_parts, (rows - 1) // in_parts))[:, :, :in_size]
+        places[f"{name}_weight"] = weight, (P, in_parts * in_size, out_parts * out_size)
+        places[f"{name}_bias"] = parts[:, -1], (P, out_parts * out_size)
+    return places
+
+
+def _shapes(layout, controller, *leading):
+    """Shapes [*leading, inputs + 1, outputs] of the three matrices, in whole vectors."""
+    for name, in_parts, in_size, out_parts, out_size in _layers(layout, controller):
+        inputs, outputs = _whole(name, in_size, out_size)
+        yield *leading, in_parts * inputs + 1, out_parts * outputs
+
+
 def pack(layout, controller, params, workspace) -> Matrices:
     """The three layers as flat [P, inputs + 1, outputs] matrices in whole vectors, biases in the last row.
 
     Whole vectors are added with weights 0; behind the last matrix lie 16 rows that may be read, whatever they hold.
     """
-    flats = []
-    for name, in_parts, in_size, out_parts, out_size in _layers(layout, controller):
-        weight, bias = params[f"{name}_weight"], params[f"{name}_bias"]
-        P = weight.shape[0]
-        inputs, outputs = _whole(name, in_size, out_size)
-        shape = (P, in_parts * inputs + 1, out_parts * outputs)
-        flat = workspace.take(f"matrix_{name}", math.prod(shape) + 16 * shape[2], weight.dtype).zero_()
-        matrix = flat[: math.prod(shape)].view(shape)
-        place = matrix[:, :-1].unflatten(2, (out_parts, outputs)).unflatten(1, (in_parts, inputs))
-        place[:, :, :in_size, :, :out_size] = weight.view(P, in_parts, in_size, out_parts, out_size)
-        matrix[:, -1].unflatten(1, (out_parts, outputs))[:, :, :out_size] = bias.view(P, out_parts, out_size)
-        flats.append(flat.numpy())
-    return Matrices(*flats)
+    P, dtype = len(params["output_bias"]), params["output_bias"].dtype
+
+    def make():
+        flats, matrices = [], []
+        for shape in _shapes(layout, controller, P):
+            flats.append(torch.zeros(math.prod(shape) + 16 * shape[2], dtype=dtype))
+            matrices.append(flats[-1][: math.prod(shape)].view(shape))
+        return Matrices(*flats), _places(layout, controller, matrices)
+
+    flats, places = workspace.keep(("packed", layout, controller, P, dtype), make)
+    for name, (place, _) in places.items():
+        place.copy_(params[name].detach().view(place.shape))
+    return flats
 
 
-def unpack(layout, controller, flats, P, blocks) -> dict[str, Tensor]:
-    """Parameters' gradients, by name, from every block's share of the three matrices': flat tensors, in their order."""
-    gradients = {}
-    for flat, (name, in_parts, in_size, out_parts, out_size) in zip(flats, _layers(layout, controller), strict=True):
-        inputs, outputs = _whole(name, in_size, out_size)
-        shape = (P, blocks, in_parts * inputs + 1, out_parts * outputs)
-        matrix = flat[: math.prod(shape)].view(shape)
-        matrix = matrix.sum(1) if blocks > 1 else matrix[:, 0]
-        place = matrix[:, :-1].unflatten(2, (out_parts, outputs)).unflatten(1, (in_parts, inputs))
-        bias = matrix[:, -1].unflatten(1, (out_parts, outputs))[:, :, :out_size]
-        # Copies: the shares' memory belongs to the workspace.
-        gradients[f"{name}_weight"] = place[:, :, :in_size, :, :out_size].clone(
-            memory_format=torch.contiguous_format
-        ).view(P, in_parts * in_size, out_parts * out_size)
-        gradients[f"{name}_bias"] = bias.clone(memory_format=torch.contiguous_format).view(P, out_parts * out_size)
-    return gradients
+class Shares(NamedTuple):
+    """Every block's share of the matrices' gradients [P, blocks, inputs + 1, outputs], and what they sum up to."""
+
+    matrices: Matrices
+    sums: tuple[Tensor, ...]
+    places: dict
+
+
+def shares(layout, controller, P, blocks, dtype, workspace) -> Shares:
+    """Room for the shares, and for their sums."""
+
+    def make():
+        parts = [torch.empty(shape, dtype=dtype) for shape in _shapes(layout, controller, P, blocks)]
+        sums = tuple(part.sum(1) for part in parts) if blocks > 1 else tuple(part[:, 0] for part in parts)
+        return Shares(Matrices(*parts), sums, _places(layout, controller, sums))
+
+    return workspace.keep(("shares", layout, controller, P, blocks, dtype), make)
+
+
+def unpack(shares: Shares) -> dict[str, Tensor]:
+    """Parameters' gradients by name, from all blocks' shares."""
+    if shares.matrices.first.shape[1] > 1:
+        for part, total in zip(shares.matrices, shares.sums, strict=True):
+            torch.sum(part, 1, out=total)
+    # Copies: the sums' memory belongs to the workspace.
+    return {
+        name: place.clone(memory_format=torch.contiguous_format).view(shape)
+        for name, (place, shape) in shares.places.items()
+    }

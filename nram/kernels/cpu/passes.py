@@ -11,18 +11,27 @@ from nram.controller import LSTM
 from nram.kernels.cpu import blocks, threads, timestep
 from nram.kernels.cpu.loops import backward_blocks, forward_blocks
 from nram.kernels.cpu.modules import WRITE
-from nram.kernels.cpu.packing import circuit, pack, unpack
-from nram.kernels.cpu.run import Data, Gradients, Matrices, Progress, Results, Rows, Run, Sizes
+from nram.kernels.cpu.packing import circuit, pack, shares, unpack
+from nram.kernels.cpu.run import Data, Gradients, Progress, Results, Rows, Run, Sizes, table
 from nram.kernels.simd import LANES, padded
 
+KEPT = 8  # keys of a workspace
 GROUP = 8  # examples that go through the controller together; results do not depend on the number of threads
 
 
 class Workspace:
-    """Buffers by name, reused as long as they are large enough; 64-byte aligned."""
+    """Buffers by name, reused as long as they are large enough; 64-byte aligned. And what else can be used again."""
 
     def __init__(self):
-        self._buffers = {}
+        self._buffers, self._kept = {}, {}
+
+    def keep(self, key, make):
+        """What `make()` gave for this key; of other keys the latest few are remembered."""
+        kept = self._kept.pop(key, None) or make()
+        self._kept[key] = kept
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return kept
 
     def take(self, name: str, size: int, dtype) -> Tensor:
         """An uninitialised flat buffer of `size` elements."""
@@ -40,6 +49,9 @@ def _check(memory, target, limit, dtype):
         raise ValueError(f"a memory must have at least 2 cells, not {num_cells}")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"parameters must be float32 or float64, not {dtype}")
+    for name, tensor in (("memory", memory), ("target", target), ("limit", limit)):
+        if tensor.dtype != torch.long:
+            raise ValueError(f"{name} must be of type torch.long, not {tensor.dtype}")
     for name, tensor in (("memory", memory), ("target", target)):
         low, high = torch.aminmax(tensor)
         if low < 0 or high >= num_cells:
@@ -90,16 +102,14 @@ class Pass:
         results = (
             self.log_likelihood, self.stop_logits, self.entropy, self.produced, self.wrong_cells, self.stop_step
         )
-        data = memory, target, mask.bool().view(torch.uint8), limit
+        data = memory, target, mask.bool(), limit
         kept_values, rows = P * B * sizes.kept * sizes.stride, self._num_rows()
         self.run = Run(
-            circuit=circuit(layout),
             sizes=sizes,
             want_entropy=int(want_entropy),
             stop_early=int(produce),
-            floor=float(log_floor),
-            bound=torch.tensor([math.inf if clip is None else clip], dtype=dtype).numpy(),
-            data=Data(*[tensor.contiguous().view(-1).numpy() for tensor in data]),
+            circuit=circuit(layout),
+            data=Data(*[tensor.contiguous() for tensor in data]),
             matrices=pack(layout, controller, params, workspace),
             rows=Rows(
                 x=self._take("x", rows * sizes.x_stride),
@@ -112,9 +122,11 @@ class Pass:
             cells=self._take("cells", P * sizes.blocks * sizes.kept * sizes.group * sizes.hidden),
             values=self._take("values", kept_values * sizes.sources),
             tapes=self._take("tapes", kept_values * M),
-            results=Results(*[result.view(-1).numpy() for result in results]),
+            results=Results(*results),
+            floor=float(log_floor),
+            bound=math.inf if clip is None else float(clip),
         )
-        self._in_threads("scratch", timestep.forward_scratch(sizes), forward_blocks, self.run)
+        self._in_threads(forward_blocks, timestep.forward_scratch(sizes))
 
     def _num_rows(self):
         """Rows of the controller: one for every example of a block and every timestep that is kept."""
@@ -123,44 +135,37 @@ class Pass:
     def _take(self, name, size):
         """A buffer behind which whole vectors, and rows of a matrix product, may be read."""
         pad = LANES * max(self.sizes.stride, self.sizes.logits_stride)
-        return self.workspace.take(name, size + pad, self.dtype).numpy()
+        return self.workspace.take(name, size + pad, self.dtype)
 
-    def _in_threads(self, name, size, loop, *args):
-        """Call loop(*args, thread, threads, progress, scratch) in every thread, each with the last two of its own."""
-        number = threads.count(self.sizes.population * self.sizes.blocks)
-        size = padded(size)
-        scratch = self._take(name, number * size)[: number * size].reshape(number, size)
-
-        def call(thread):
-            G, M = self.sizes.group, self.sizes.cells
-            ints = np.empty((G * M + 2 * G), np.int64)
-            progress = Progress(ints[: G * M], ints[G * M : -G], np.empty(G), ints[-G:])
-            loop(*args, thread, number, progress, scratch[thread])
-
-        threads.in_threads(call, number)
+    def _in_threads(self, loop, scratch_size, gradients=None):
+        """Call a compiled loop in every thread."""
+        sizes, number = self.sizes, threads.count(self.sizes.population * self.sizes.blocks)
+        each = sizes.group * number
+        progress = Progress(
+            cells=self.workspace.take("progress_cells", each * sizes.cells, torch.long),
+            cell_count=self.workspace.take("progress_cell_count", each, torch.long),
+            alive=self.workspace.take("progress_alive", each, torch.double),
+            stopped=self.workspace.take("progress_stopped", each, torch.long),
+            scratch=self._take("scratch", number * padded(scratch_size)),
+            scratch_size=padded(scratch_size),
+        )
+        bound = np.array([self.run.bound], np.float32 if self.dtype == torch.float32 else np.float64)
+        numbers = table(self.run, progress, gradients)
+        threads.in_threads(lambda thread: loop(numbers, self.run.floor, bound, thread, number), number)
 
     def backward(self, d_log_likelihood, d_stop_logits, d_entropy) -> dict[str, Tensor]:
         """Gradients of the parameters, from those of the outcome [T, P, B] (None: zero)."""
-        sizes = self.sizes
 
-        def flat(gradient):
+        def whole(gradient):
             if gradient is None:
-                gradient = torch.zeros(self.log_likelihood.shape, dtype=self.dtype)
-            return gradient.to(self.dtype).contiguous().view(-1).numpy()
+                return torch.zeros(self.log_likelihood.shape, dtype=self.dtype)
+            return gradient.to(self.dtype).contiguous()
 
-        number = sizes.population * sizes.blocks
-        shares = [
-            self.workspace.take(name, number * size, self.dtype)
-            for name, size in (
-                ("d_first", (sizes.registers + 1) * sizes.hidden),
-                ("d_middle", (sizes.middle_size + 1) * sizes.gates_size),
-                ("d_output", (sizes.hidden + 1) * sizes.outputs),
-            )
-        ]
+        sizes = self.sizes
+        room = shares(self.layout, self.controller, sizes.population, sizes.blocks, self.dtype, self.workspace)
         gradients = Gradients(
-            flat(d_log_likelihood), flat(d_stop_logits), flat(d_entropy),
-            self._take("first_out", self._num_rows() * sizes.hidden),
-            Matrices(*[share.numpy() for share in shares]),
+            whole(d_log_likelihood), whole(d_stop_logits), whole(d_entropy),
+            self._take("first_out", self._num_rows() * sizes.hidden), room.matrices,
         )
-        self._in_threads("scratch_backward", blocks.backward_scratch(sizes), backward_blocks, self.run, gradients)
-        return unpack(self.layout, self.controller, shares, sizes.population, sizes.blocks)
+        self._in_threads(backward_blocks, blocks.backward_scratch(sizes), gradients)
+        return unpack(room)

@@ -1,12 +1,19 @@
 """What the compiled loops are given, and where a block of examples finds its part of it.
 
 A block is up to G examples of one member that go through the controller together; there are N = P B examples. Buffers
-are flat. Where no backward pass follows only the latest timesteps are kept, and their buffers used in turns.
+are flat: tensors, and pointers to their first elements within the loops. Where no backward pass follows only the latest
+timesteps are kept, and their buffers used in turns.
+
+The loops get one array of whole numbers, all sizes and every buffer's address (`table`), and take it apart (`run_of`
+and the like): Numba unpacks tuples of arrays field by field at each call, which took longer than eight timesteps of 32
+examples. The caller keeps the buffers.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from torch import Tensor
 
 from nram.kernels.cpu.rows import inline
 from nram.kernels.simd import at, pointer
@@ -19,9 +26,9 @@ class Circuit(NamedTuple):
     registers'. starts [K + 1]: where slots start in the packed logits, then L.
     """
 
-    kinds: np.ndarray
-    first_slot: np.ndarray
-    starts: np.ndarray
+    kinds: Tensor
+    first_slot: Tensor
+    starts: Tensor
 
 
 class Sizes(NamedTuple):
@@ -55,13 +62,13 @@ class Sizes(NamedTuple):
 class Matrices(NamedTuple):
     """The controller's three layers, or their gradients: [inputs + 1, outputs], the biases in the last row.
 
-    As flat arrays of all members (or of all blocks) in a run, as pointers for one of them. Where the layers are
+    Those of all members (or of all blocks) in a run, and of one of them. Where the layers are
     transposed, [outputs, inputs], there are no biases.
     """
 
-    first: np.ndarray
-    middle: np.ndarray
-    output: np.ndarray
+    first: Tensor
+    middle: Tensor
+    output: Tensor
 
 
 class Rows(NamedTuple):
@@ -73,54 +80,54 @@ class Rows(NamedTuple):
     [logits_stride]; backward, weights turn into the logits' gradients.
     """
 
-    x: np.ndarray
-    middle: np.ndarray
-    gates: np.ndarray
-    top: np.ndarray
-    logits: np.ndarray
-    weights: np.ndarray
+    x: Tensor
+    middle: Tensor
+    gates: Tensor
+    top: Tensor
+    logits: Tensor
+    weights: Tensor
 
 
 class Data(NamedTuple):
     """The instances: memory, target, mask (0 or 1) [N, M], limit [N]."""
 
-    memory: np.ndarray
-    target: np.ndarray
-    mask: np.ndarray
-    limit: np.ndarray
+    memory: Tensor
+    target: Tensor
+    mask: Tensor
+    limit: Tensor
 
 
 class Results(NamedTuple):
     """What comes out: the first three [T, N], produced [N, M], the last two [N]."""
 
-    log_likelihood: np.ndarray
-    stop_logits: np.ndarray
-    entropy: np.ndarray
-    produced: np.ndarray
-    wrong_cells: np.ndarray
-    stop_step: np.ndarray
+    log_likelihood: Tensor
+    stop_logits: Tensor
+    entropy: Tensor
+    produced: Tensor
+    wrong_cells: Tensor
+    stop_step: Tensor
 
 
 class Run(NamedTuple):
     """Everything that the loops read and write forward.
 
-    values [N, kept, R + Q, S], tapes [N, kept, M, S]; cells [P, blocks, kept, G, H]: an LSTM's. bound [1]: of the
-    gradients. `want_entropy`, `stop_early` (at the median stop, and note what was produced): 0 or 1.
+    values [N, kept, R + Q, S], tapes [N, kept, M, S]; cells [P, blocks, kept, G, H]: an LSTM's. `want_entropy`,
+    `stop_early` (at the median stop, and note what was produced): 0 or 1. floor: of likelihoods. bound: of gradients.
     """
 
-    circuit: Circuit
     sizes: Sizes
     want_entropy: int
     stop_early: int
-    floor: float
-    bound: np.ndarray
+    circuit: Circuit
     data: Data
     matrices: Matrices
     rows: Rows
-    cells: np.ndarray
-    values: np.ndarray
-    tapes: np.ndarray
+    cells: Tensor
+    values: Tensor
+    tapes: Tensor
     results: Results
+    floor: float
+    bound: float
 
 
 class Gradients(NamedTuple):
@@ -129,24 +136,26 @@ class Gradients(NamedTuple):
     first_out: gradients of the first hidden layer, H per block, timestep and example. matrices: a share per block.
     """
 
-    log_likelihood: np.ndarray
-    stop_logits: np.ndarray
-    entropy: np.ndarray
-    first_out: np.ndarray
+    log_likelihood: Tensor
+    stop_logits: Tensor
+    entropy: Tensor
+    first_out: Tensor
     matrices: Matrices
 
 
 class Progress(NamedTuple):
-    """One thread's notes on the block it is at, per example.
+    """One thread's notes on the block it is at, per example; before the loops take their share, those of all threads.
 
     cells [G, M]: the output cells, see `outcome.list_cells`; cell_count [G]; alive [G]: the probability of not having
-    stopped yet; stopped [G]: 1 once the median stopping time has come.
+    stopped yet; stopped [G]: 1 once the median stopping time has come. scratch [scratch_size].
     """
 
-    cells: np.ndarray
-    cell_count: np.ndarray
-    alive: np.ndarray
-    stopped: np.ndarray
+    cells: Tensor
+    cell_count: Tensor
+    alive: Tensor
+    stopped: Tensor
+    scratch: Tensor
+    scratch_size: int
 
 
 class Block(NamedTuple):
@@ -159,52 +168,71 @@ class Block(NamedTuple):
     cells: np.ndarray
 
 
-# Within the loops arrays are pointers: Numba counts references to arrays whenever a tuple that holds them is passed on
-# or asked for one of them, which took a quarter of the time. The caller of the loops keeps the arrays.
+NUM_SIZES = len(Sizes._fields)
+RUN, GRADIENTS, PROGRESS = 27, 7, 6  # numbers behind the sizes: options and addresses of a run, then what else there is
+
+
+def table(run: Run, progress: Progress, gradients: Gradients | None = None) -> np.ndarray:
+    """A run's whole numbers and addresses, those of the threads' notes, and of the gradients if there are any."""
+    numbers = list(run.sizes)
+
+    def add(parts):
+        for part in parts:
+            if isinstance(part, Tensor):
+                numbers.append(part.data_ptr())
+            elif isinstance(part, tuple):
+                add(part)
+            else:
+                numbers.append(part)
+
+    add(run[1:-2])  # without the two real numbers
+    add(progress)
+    if gradients is not None:
+        add(gradients)
+    return np.array(numbers, np.int64)
 
 
 @inline
-def circuit_pointers(circuit):
-    """The same with pointers instead of arrays, as in all that follow."""
-    return Circuit(pointer(circuit.kinds), pointer(circuit.first_slot), pointer(circuit.starts))
-
-
-@inline
-def matrices_pointers(matrices):
-    """All members' matrices, or all blocks' shares."""
-    return Matrices(pointer(matrices.first), pointer(matrices.middle), pointer(matrices.output))
-
-
-@inline
-def progress_pointers(progress):
-    """One thread's notes."""
-    return Progress(
-        pointer(progress.cells), pointer(progress.cell_count), pointer(progress.alive), pointer(progress.stopped)
-    )
-
-
-@inline
-def run_pointers(run):
-    """The whole run."""
-    data, rows, results = run.data, run.rows, run.results
+def run_of(table, floor, bound):
+    """The run. bound: an array of one number, of the type that all real numbers in the buffers have."""
+    real, whole, byte = bound.dtype, np.int64, np.uint8
+    sizes = Sizes(*to_fixed_tuple(table, NUM_SIZES))
+    t = to_fixed_tuple(table[NUM_SIZES:], RUN)
     return Run(
-        circuit_pointers(run.circuit), run.sizes, run.want_entropy, run.stop_early, run.floor, pointer(run.bound),
-        Data(pointer(data.memory), pointer(data.target), pointer(data.mask), pointer(data.limit)),
-        matrices_pointers(run.matrices),
-        Rows(pointer(rows.x), pointer(rows.middle), pointer(rows.gates), pointer(rows.top), pointer(rows.logits),
-             pointer(rows.weights)),
-        pointer(run.cells), pointer(run.values), pointer(run.tapes),
-        Results(pointer(results.log_likelihood), pointer(results.stop_logits), pointer(results.entropy),
-                pointer(results.produced), pointer(results.wrong_cells), pointer(results.stop_step)),
+        sizes, t[0], t[1],
+        Circuit(pointer(t[2], whole), pointer(t[3], whole), pointer(t[4], whole)),
+        Data(pointer(t[5], whole), pointer(t[6], whole), pointer(t[7], byte), pointer(t[8], whole)),
+        Matrices(pointer(t[9], real), pointer(t[10], real), pointer(t[11], real)),
+        Rows(pointer(t[12], real), pointer(t[13], real), pointer(t[14], real), pointer(t[15], real),
+             pointer(t[16], real), pointer(t[17], real)),
+        pointer(t[18], real), pointer(t[19], real), pointer(t[20], real),
+        Results(pointer(t[21], real), pointer(t[22], real), pointer(t[23], real), pointer(t[24], whole),
+                pointer(t[25], whole), pointer(t[26], whole)),
+        floor, bound[0],
     )
 
 
 @inline
-def gradients_pointers(gradients):
+def progress_of(table, bound, sizes, thread):
+    """A thread's notes."""
+    real, whole = bound.dtype, np.int64
+    t = to_fixed_tuple(table[NUM_SIZES + RUN :], PROGRESS)
+    G = sizes.group
+    return Progress(
+        at(pointer(t[0], whole), thread * G * sizes.cells), at(pointer(t[1], whole), thread * G),
+        at(pointer(t[2], np.float64), thread * G), at(pointer(t[3], whole), thread * G),
+        at(pointer(t[4], real), thread * t[5]), t[5],
+    )
+
+
+@inline
+def gradients_of(table, bound):
     """The gradients of the outcome, and where those of the matrices go."""
+    real = bound.dtype
+    t = to_fixed_tuple(table[NUM_SIZES + RUN + PROGRESS :], GRADIENTS)
     return Gradients(
-        pointer(gradients.log_likelihood), pointer(gradients.stop_logits), pointer(gradients.entropy),
-        pointer(gradients.first_out), matrices_pointers(gradients.matrices),
+        pointer(t[0], real), pointer(t[1], real), pointer(t[2], real), pointer(t[3], real),
+        Matrices(pointer(t[4], real), pointer(t[5], real), pointer(t[6], real)),
     )
 
 
