@@ -271,9 +271,14 @@ def test_bad_arguments(change):
 
 
 @njit
+def _pointer(array):
+    return simd.pointer(array.ctypes.data, array.dtype)
+
+
+@njit
 def _use_vectors(x, y, rows, out):
-    p, out_p, rows_p = simd.pointer(x), simd.pointer(out), simd.pointer(rows)
-    v, other, nothing = simd.load(p, 0), simd.load(simd.pointer(y), 0), simd.zero(p)
+    p, out_p, rows_p = _pointer(x), _pointer(out), _pointer(rows)
+    v, other, nothing = simd.load(p, 0), simd.load(_pointer(y), 0), simd.zero(p)
     results = (
         simd.running_sum(v), simd.running_sum_down(v), simd.shift_up(v, other), simd.shift_down(v, other),
         simd.first_lanes(5, v, nothing), simd.with_lane(3, v, other), simd.splat(simd.total(v)),
@@ -305,7 +310,7 @@ def test_vectors(dtype, tolerance):
 @njit
 def _exponentials(x, out):
     for c in range(0, x.shape[0], 16):
-        simd.store(simd.pointer(out), c, simd.exp(simd.load(simd.pointer(x), c)))
+        simd.store(_pointer(out), c, simd.exp(simd.load(_pointer(x), c)))
 
 
 def test_exp():
@@ -321,7 +326,7 @@ def test_exp():
 
 @njit
 def _products(out, weights, rows, count, size, outs):
-    simd.mix_many(simd.pointer(out), size, simd.pointer(weights), count, 1, simd.pointer(rows), size, count, size, outs)
+    simd.mix_many(_pointer(out), size, _pointer(weights), count, 1, _pointer(rows), size, count, size, outs)
 
 
 @pytest.mark.parametrize("outs, count, size", [(1, 1, 16), (2, 7, 48), (4, 18, 112), (8, 5, 32), (15, 33, 80)])
