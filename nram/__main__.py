@@ -7,13 +7,11 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
-import tqdm
 
 import nram
 from nram import compare, experiment, results, tasks
 from nram.arguments import positive
 from nram.config import TrainConfig
-from nram.evaluate import evaluate
 from nram.search import search, success_rate
 from nram.studies import run_study, study_markdown, study_table
 from nram.study_plans import STUDIES
@@ -56,19 +54,15 @@ def train_command(arguments) -> None:
 
 
 def evaluate_command(arguments) -> None:
-    machine = nram.load(arguments.run)
-    config = results.load_run(arguments.run).config
-    task = tasks.get(machine.task).with_limit(config["limit_slope"], config["limit_offset"])
-    evaluation = evaluate(
-        machine,
-        task,
-        train_difficulty=config["train_difficulty"],
-        num_cells=config["num_cells"],
-        cases=arguments.cases,
-        seed=arguments.seed,
-        complexities=arguments.complexities,
-        progress=None if arguments.quiet else lambda plan: tqdm.tqdm(plan, unit=" complexities"),
-    )
+    sweep = {"cases": arguments.cases, "seed": arguments.seed, "complexities": arguments.complexities}
+    if arguments.record:
+        if arguments.complexities:
+            raise ValueError("--record measures every complexity: give --max-complexity instead of --complexities")
+        config = results.load_run(arguments.run).config
+        sweep["complexities"] = range(tasks.get(config["task"]).min_difficulty, arguments.max_complexity + 1)
+        _, evaluation = experiment.measure_again(arguments.run, not arguments.quiet, **sweep)
+    else:
+        evaluation = experiment.evaluate_run(arguments.run, not arguments.quiet, **sweep)
     print(results.to_markdown(evaluation.generalization))
     if arguments.csv:
         evaluation.generalization.to_csv(arguments.csv, index=False)
@@ -161,6 +155,8 @@ def make_parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity (1000)")
     evaluation.add_argument("--seed", type=int, default=12345, help="of the cases")
     evaluation.add_argument("--complexities", type=positive, nargs="+", help="all up to 50 by default")
+    evaluation.add_argument("--record", action="store_true", help="put the measurement in place of the run's own")
+    evaluation.add_argument("--max-complexity", type=positive, default=50, help="largest complexity of --record (50)")
     evaluation.add_argument("--csv", type=Path, help="write the frame to this file too")
     evaluation.add_argument("--quiet", action="store_true", help="no progress bar")
     evaluation.set_defaults(function=evaluate_command)

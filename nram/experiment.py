@@ -5,12 +5,12 @@ from pathlib import Path
 
 import tqdm
 
-from nram import kernels, results, tasks
+from nram import kernels, model, results, tasks
 from nram.config import TrainConfig
 from nram.evaluate import Evaluation, evaluate
 from nram.train import TrainResult, train
 
-__all__ = ["evaluate_result", "run", "save"]
+__all__ = ["evaluate_result", "evaluate_run", "measure_again", "run", "save"]
 
 
 def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = True, **sweep) -> Evaluation:
@@ -24,9 +24,14 @@ def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = Tru
         num_cells=config.num_cells,
         cases=cases,
         seed=config.seed + 1,
-        progress=(lambda plan: tqdm.tqdm(plan, desc="evaluating", unit=" complexities")) if progress else None,
+        progress=_bar(progress),
         **sweep,
     )
+
+
+def _bar(progress: bool):
+    """A progress bar over the complexities, or none."""
+    return (lambda plan: tqdm.tqdm(plan, desc="evaluating", unit=" complexities")) if progress else None
 
 
 def save(
@@ -80,3 +85,45 @@ def run(
     complexities = range(tasks.get(config.task).min_difficulty, max_complexity + 1)
     evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress)
     return save(folder, result, evaluation, time.monotonic() - started, name)
+
+
+def evaluate_run(folder: str | Path, progress: bool = True, **sweep) -> Evaluation:
+    """Evaluate a finished run's machine anew, with the time limit it was trained with; `sweep` goes to `evaluate`."""
+    machine, config = model.load(folder), results.load_run(folder).config
+    return evaluate(
+        machine,
+        tasks.get(machine.task).with_limit(config["limit_slope"], config["limit_offset"]),
+        train_difficulty=config["train_difficulty"],
+        num_cells=config["num_cells"],
+        progress=_bar(progress),
+        **sweep,
+    )
+
+
+def measure_again(folder: str | Path, progress: bool = True, **sweep) -> tuple[Path, Evaluation]:
+    """`evaluate_run`, stored in the run's folder in place of the old measurement: (folder, evaluation).
+
+    Weights, settings and what training left stay as they are; the provenance gets an entry "evaluation". Raises
+    ValueError for a run with an executed notebook, which would go on showing the old numbers.
+    """
+    folder = Path(folder).resolve()
+    found = results.load_run(folder)
+    if (folder / "notebook.ipynb").exists():
+        raise ValueError(f"{folder} has a notebook that shows its numbers: execute the notebook again instead")
+    started = time.monotonic()
+    evaluation = evaluate_run(folder, progress, **sweep)
+    measured = results.collect_provenance(
+        found.config, seconds=time.monotonic() - started, kernel=kernels.resolve("auto", "cpu"), device="cpu"
+    )
+    results.save_run(
+        folder.parent,
+        config=found.config,
+        metrics=found.metrics | evaluation.metrics,
+        generalization=evaluation.generalization,
+        history=found.history,
+        trials=found.trials,
+        weights=model.load(folder).params,
+        provenance=found.provenance | {"evaluation": measured},
+        name=folder.name,
+    )
+    return folder, evaluation

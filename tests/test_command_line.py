@@ -22,6 +22,15 @@ def test_train_evaluate_and_table(tmp_path, capsys):
     assert main(command.split()) == 0
     rows = (tmp_path / "e.csv").read_text().splitlines()
     assert rows[0].startswith("complexity,mode,machine,error,cases") and len(rows) > 6
+    before = nram.results.load_run(runs / "access")
+    command = f"evaluate {runs / 'access'} --cases 40 --max-complexity 8 --quiet --record"
+    assert main(command.split()) == 0
+    after = nram.results.load_run(runs / "access")
+    assert after.metrics["cases"] == 40 and after.metrics["max_complexity"] == 8
+    assert after.metrics["training_seconds"] == before.metrics["training_seconds"]
+    assert after.provenance["evaluation"]["seconds"] > 0
+    assert after.provenance["command"] == before.provenance["command"]
+    assert after.generalization["cases"].eq(40).all() and after.trials.equals(before.trials)
     capsys.readouterr()
     assert main(["table", str(runs)]) == 0
     assert "| access | len(A) |" in capsys.readouterr().out
@@ -37,6 +46,7 @@ def test_train_evaluate_and_table(tmp_path, capsys):
         ("train --task copy --budget -3", "budget_seconds must not be negative"),
         ("train --task copy --device tpu", "device must be cpu, cuda"),
         ("evaluate no/such/run", "no/such/run"),
+        ("evaluate results/recorded/copy --record --complexities 3", "--max-complexity"),
         ("table no/such/folder", "no/such/folder"),
     ],
 )
