@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ import nram
 from nram import compare, experiment, results, tasks
 from nram.arguments import positive
 from nram.config import TrainConfig
+from nram.launch import LAUNCHERS
+from nram.parallel_search import search_in_parallel
 from nram.search import search, success_rate
 from nram.studies import run_study, study_markdown, study_table
 from nram.study_plans import STUDIES
@@ -95,10 +98,24 @@ def compare_command(arguments) -> None:
         frame.to_csv(arguments.csv, index=False)
 
 
+def launcher_of(arguments, minutes: float) -> dict:
+    """What `launch` and its callers are told; minutes: how long a job of SLURM may take if --slurm does not say."""
+    options = dict(parse_override(text) for text in arguments.slurm)
+    if arguments.launcher == "slurm":
+        options = {"time": math.ceil(minutes), **options}
+    say = (lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    return {"launcher": arguments.launcher, "jobs": arguments.jobs, "slurm": options, "say": say}
+
+
 def search_command(arguments) -> None:
     config = make_config(arguments)
     folder = arguments.out or Path("results/searches") / arguments.task
-    trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
+    if not (arguments.trials or arguments.jobs or arguments.slurm) and arguments.launcher == "local":
+        trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
+    else:
+        launcher = launcher_of(arguments, minutes=config.budget_seconds / 60 + 15)
+        count = arguments.trials or 1
+        trials = search_in_parallel(config, folder, count, resume=arguments.resume, **launcher)
     seconds = float(trials["search_seconds"].max())
     print(results.to_markdown(pd.DataFrame([success_rate(trials) | {"seconds": seconds}])))
     print(f"trials: {folder / 'trials.csv'}")
@@ -110,8 +127,7 @@ def study_command(arguments) -> None:
         arguments.out,
         seeds=arguments.seeds,
         batches=arguments.batches,
-        jobs=arguments.jobs,
-        progress=(lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr, flush=True)),
+        **launcher_of(arguments, minutes=24 * 60),
     )
     print(study_markdown(study_table(trials)))
     print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")
@@ -131,6 +147,14 @@ def benchmark_command(arguments) -> None:
         results.write_text(arguments.json, benchmark.to_json(report))
     for title, frame in speed.tables(report).items():
         print(f"\n{title}\n\n{results.to_markdown(frame)}", end="")
+
+
+def add_launcher(parser) -> None:
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="local", help="processes here, or a SLURM array")
+    parser.add_argument("--jobs", type=positive, help="populations at a time (local: 1, slurm: no bound)")
+    parser.add_argument(
+        "--slurm", action="append", default=[], metavar="NAME=VALUE", help="an option of sbatch, as submitit names it"
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -168,6 +192,8 @@ def make_parser() -> argparse.ArgumentParser:
     searching.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     searching.add_argument("--out", type=Path, metavar="DIR", help="the search's folder (results/searches/TASK)")
     searching.add_argument("--resume", action="store_true", help="add to the search that is in the folder")
+    searching.add_argument("--trials", type=positive, help="populations, each with the whole budget and its own seeds")
+    add_launcher(searching)
     searching.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
     searching.add_argument("--quiet", action="store_true", help="no progress bar")
     searching.set_defaults(function=search_command)
@@ -177,7 +203,7 @@ def make_parser() -> argparse.ArgumentParser:
     study.add_argument("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="folder of studies")
     study.add_argument("--seeds", type=positive, help="per setting and variant (100)")
     study.add_argument("--batches", type=positive, help="of a seed at most, instead of the plan's")
-    study.add_argument("--jobs", type=positive, default=1, help="processes, which share out the cores (1)")
+    add_launcher(study)
     study.add_argument("--quiet", action="store_true", help="nothing but the table")
     study.set_defaults(function=study_command)
 

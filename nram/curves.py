@@ -28,6 +28,7 @@ __all__ = [
     "memory_over_time",
     "reach",
     "save",
+    "solved_by_batches",
     "stopping",
 ]
 
@@ -293,6 +294,30 @@ def memory_over_time(frames: dict[str, object], steps: dict[str, Sequence[int]] 
                 text.set(fontweight="bold", fontsize=9.5)
         panel.set(title=title, xlabel="cell", ylabel="timesteps taken")
         panel.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def solved_by_batches(trials: pd.DataFrame) -> Figure:
+    """Share of the started seeds that were solved within so many batches: a panel per setting, a line per variant.
+
+    trials: `nram.studies.load_study`. A line ends at the largest number of batches that a seed of it was given.
+    """
+    settings, variants = (list(dict.fromkeys(trials[name])) for name in ("setting", "variant"))
+    figure, (axes,) = _figure(1, len(settings), 3.6, sharey=True)
+    for panel, setting in zip(axes, settings, strict=True):
+        for place, variant in enumerate(variants):
+            rows = trials[(trials["setting"] == setting) & (trials["variant"] == variant)]
+            ended = rows.loc[rows["solved"], "batches"].sort_values().tolist()
+            share = [0.0, *(number / len(rows) for number in range(1, len(ended) + 1))]
+            share, batches = [*share, share[-1]], [0, *ended, rows["batches"].max()]
+            dashes = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))[place % 5]
+            panel.step(batches, share, where="post", color=COLORS[place], linestyle=dashes, label=variant, linewidth=2)
+        panel.set(title=setting, xlabel="batches since the seed's start", ylabel="")
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        panel.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+        panel.set_ylim(bottom=0)
+    axes[0].set_ylabel("share of seeds solved")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -1,21 +1,50 @@
-"""Independent calls of one function, spread over processes."""
+"""Independent calls of one function, spread over processes of this computer or over a SLURM array."""
 
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 
 import torch
 
-__all__ = ["launch"]
+__all__ = ["LAUNCHERS", "launch"]
+
+LAUNCHERS = ("local", "slurm")
+POLL_SECONDS = 5.0  # between two looks at the states of SLURM's jobs
 
 
-def launch(function: Callable, calls: Sequence[tuple], jobs: int = 1) -> Iterator:
+def launch(
+    function: Callable,
+    calls: Sequence[tuple],
+    *,
+    launcher: str = "local",
+    jobs: int | None = None,
+    logs: str | Path | None = None,
+    slurm: dict | None = None,
+) -> Iterator:
     """What function(*arguments) returns for each of the calls, in the order in which they end.
 
-    jobs: processes at a time, which share out the cores; 1 stands for this process. The function and all arguments
-    must be picklable. An exception ends everything; calls that have begun in other processes are finished first.
+    launcher: "local", processes of this computer that share out its cores, or "slurm", one array of jobs. jobs: how
+    many at a time; 1 for "local" and as many as the cluster allows for "slurm", if it is None. A single local one is
+    this process. logs: the folder for SLURM's logs, which all nodes must see. slurm: options of sbatch, as submitit
+    names them (time in minutes, partition, cpus_per_task, gpus_per_node, ...).
+
+    The function and its arguments must be picklable, and what it writes must make a second call with the same arguments
+    harmless: if one call fails, or this process is killed, the others go on, and all can be launched again. Raises what
+    the function raises; ValueError for an unknown launcher or option, or if submitit or SLURM is missing; OSError
+    naming the log of a SLURM job that failed.
     """
+    if launcher not in LAUNCHERS:
+        raise ValueError(f"unknown launcher {launcher!r}; valid: {', '.join(LAUNCHERS)}")
+    if launcher == "slurm":
+        return _on_slurm(function, calls, jobs, Path(logs), slurm or {})
+    if slurm:
+        raise ValueError("options of SLURM are given, but the launcher is local")
+    return _local(function, calls, jobs or 1)
+
+
+def _local(function, calls, jobs) -> Iterator:
     if jobs == 1:
         yield from (function(*arguments) for arguments in calls)
         return
@@ -29,3 +58,32 @@ def launch(function: Callable, calls: Sequence[tuple], jobs: int = 1) -> Iterato
         finally:
             for each in waiting:
                 each.cancel()
+
+
+def _on_slurm(function, calls, jobs, logs, options) -> Iterator:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ValueError("the launcher slurm needs submitit: pip install 'nram[slurm]'") from error
+    options = {"job_name": "nram", "cpus_per_task": 1, **options}
+    if jobs is not None:
+        options["array_parallelism"] = jobs
+    try:
+        executor = submitit.SlurmExecutor(folder=logs.resolve() / "%A")
+        executor.update_parameters(**options)
+    except RuntimeError as error:
+        raise ValueError(f"the launcher slurm needs SLURM's commands: {error}") from error
+    with executor.batch():
+        submitted = [
+            executor.submit(_with_threads, options["cpus_per_task"], function, arguments) for arguments in calls
+        ]
+    for job in submitit.helpers.as_completed(submitted, poll_frequency=POLL_SECONDS):
+        try:
+            yield job.result()
+        except submitit.core.utils.UncompletedJobError as error:
+            raise OSError(f"job {job.job_id} of SLURM failed ({job.state}); its log is {job.paths.stderr}") from error
+
+
+def _with_threads(threads: int, function: Callable, arguments: tuple):
+    torch.set_num_threads(threads)
+    return function(*arguments)

@@ -18,6 +18,7 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 import shutil
 import time
@@ -29,11 +30,21 @@ from nram import kernels, results
 from nram.config import TrainConfig
 from nram.launch import launch
 from nram.model import FORMAT
-from nram.search import success_rate
+from nram.search import success_rate, wilson_interval
 from nram.study_plans import BASE_SEED, SEEDS, STUDIES
 from nram.train import train
 
-__all__ = ["configurations", "load_study", "run_study", "study_markdown", "study_table"]
+__all__ = [
+    "configurations",
+    "load_study",
+    "noise_markdown",
+    "noise_table",
+    "paired",
+    "run_study",
+    "settings_table",
+    "study_markdown",
+    "study_table",
+]
 
 BLOCK = 25  # trials in a population
 DRAWN = ("learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy")  # what a seed draws from bounds
@@ -95,12 +106,13 @@ def run_study(
     *,
     seeds: int | None = None,
     batches: int | None = None,
-    jobs: int = 1,
-    progress=lambda text: None,
+    say=lambda text: None,
+    **launcher,
 ) -> pd.DataFrame:
     """Run a study, or what is left of it, in `folder`/<name>: the frame of its trials.
 
-    progress(text) is told of every population that has ended. Raises ValueError if the folder holds another study.
+    say(text) is told of every population that has ended. launcher: how populations are run (see `nram.launch.launch`).
+    Raises ValueError if the folder holds another study.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
     plan = configurations(name, seeds, batches)
@@ -122,8 +134,8 @@ def run_study(
         for key, config in plan.items()
     ]
     calls = [(folder / "blocks", *block) for block in blocks]
-    for done, text in enumerate(launch(run_block, calls, jobs), start=1):
-        progress(f"{done} of {len(calls)}: {text}")
+    for done, text in enumerate(launch(run_block, calls, logs=folder / "slurm", **launcher), start=1):
+        say(f"{done} of {len(calls)}: {text}")
     trials = pd.concat([_read_block(_block_file(*call[:3], call[4])) for call in calls])
     order = {key: place for place, key in enumerate(plan)}
     place = pd.Series([order[key] for key in zip(trials["setting"], trials["variant"], strict=True)], trials.index)
@@ -240,6 +252,67 @@ def study_table(trials: pd.DataFrame) -> pd.DataFrame:
         effort = {"batches": int(group["batches"].sum()), "cpu_hours": hours, "per_cpu_hour": rate["solved"] / hours}
         rows.append({"setting": setting, "variant": variant, **rate, **effort})
     return pd.DataFrame(rows)
+
+
+def noise_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """The paper's study of gradient noise beside ours: share of seeds solved, a row per variant, a column per setting.
+
+    trials: of the study gradient_noise. The paper's three settings are not published: its setting 1 is not ours.
+    average: over all seeds, with its 95% interval by Wilson (low, high), the paper's from its 300 seeds.
+    """
+    rows = []
+    for _, row in results.paper_gradient_noise().iterrows():
+        shares = [float(row[f"hyperparameters_{number}"]) for number in (1, 2, 3)]
+        rows.append(("paper", row["setting"], shares, round(100 * sum(shares)), 300))
+    names = list(dict.fromkeys(trials["setting"]))
+    for variant, group in trials.groupby("variant"):
+        shares = [group.loc[group["setting"] == name, "solved"].mean() for name in names]
+        rows.append(("ours", variant, shares, int(group["solved"].sum()), len(group)))
+    table = []
+    for source, variant, shares, solved, started in rows:
+        low, high = wilson_interval(solved, started)
+        each = {f"setting {number}": share for number, share in enumerate(shares, start=1)}
+        table.append(
+            {"whose": source, "variant": variant, **each, "average": solved / started} | {"low": low, "high": high}
+        )
+    return pd.DataFrame(table)
+
+
+def noise_markdown(table: pd.DataFrame) -> str:
+    """`noise_table` for reading."""
+    shares = ["setting 1", "setting 2", "setting 3", "average"]
+    shown = table.assign(**{name: [f"{100 * share:.1f}%" for share in table[name]] for name in shares})
+    bounds = zip(table["low"], table["high"], strict=True)
+    shown["95% interval"] = [f"{100 * low:.1f} to {100 * high:.1f}%" for low, high in bounds]
+    return results.to_markdown(shown.drop(columns=["low", "high"]))
+
+
+def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """Two variants on the same seeds, a row per setting: seeds solved by both, by one alone, by the other, by neither.
+
+    p_value: of McNemar's exact test, two-sided: how probable it is that the seeds solved by one variant alone divide at
+    least as unevenly if either is as likely.
+    """
+    rows = []
+    for setting, group in trials.groupby("setting", sort=False):
+        solved = group.pivot(index="trial", columns="variant", values="solved")[[one, other]].astype(bool)
+        a, b = solved[one], solved[other]
+        only_one, only_other = int((a & ~b).sum()), int((b & ~a).sum())
+        count = only_one + only_other
+        tail = sum(math.comb(count, k) for k in range(min(only_one, only_other) + 1)) / 2**count
+        row = {"setting": setting, "both": int((a & b).sum()), f"only {one}": only_one, f"only {other}": only_other}
+        rows.append({**row, "neither": int((~a & ~b).sum()), "p_value": min(1.0, 2 * tail)})
+    return pd.DataFrame(rows)
+
+
+def settings_table(folder: str | Path) -> pd.DataFrame:
+    """A finished study's settings, a row per setting: what differs between them, in the first variant of each."""
+    held = json.loads((Path(folder) / "config.json").read_text())["configurations"]
+    first = {each["setting"]: each for each in reversed(held)}
+    frame = pd.DataFrame([first[name] for name in dict.fromkeys(each["setting"] for each in held)])
+    frame = frame.map(lambda value: value[0] if isinstance(value, list) and value[0] == value[1] else value)
+    differing = [name for name in frame.columns if len({json.dumps(value) for value in frame[name]}) > 1]
+    return frame[differing]
 
 
 def study_markdown(table: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pytest
 from IPython.core.display import Markdown
 from matplotlib.figure import Figure
 
-from nram import experiment, reproduce, results, tasks
+from nram import experiment, reproduce, results, studies, tasks
 from nram.config import TrainConfig
 from nram.train import train
 
@@ -193,6 +193,29 @@ def test_summaries_of_some_runs(execute, tmp_path):
     written = {path.name for path in (tmp_path / "figures").iterdir()}
     names = ("reach", "error_by_complexity", "figure3")
     assert written == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+
+
+def test_gradient_noise(execute, tmp_path, monkeypatch):
+    tiny = TINY | {"task": "listk", "polish_batches": 0, "verify_cases": 20}
+    tiny |= {name: [value] * 2 for name, value in {"learning_rate": 0.01, "output_scale": 1, "entropy": 0.01}.items()}
+    settings = {f"setting {n}": tiny | {"noise_eta": [n / 10] * 2} for n in (1, 2, 3)}
+    plan = {"about": "for the tests", "batches": 20, "settings": settings}
+    plan["variants"] = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
+    for name in ("gradient_noise", "ablations"):
+        monkeypatch.setitem(studies.STUDIES, name, plan)
+        studies.run_study(name, tmp_path / "studies", seeds=2)
+    folders = {"studies_folder": str(tmp_path / "studies"), "figures_folder": str(tmp_path / "figures")}
+    own = {"own_seeds": 1, "own_batches": 10, "own_folder": str(tmp_path / "own")}
+    shown = execute("40_gradient_noise", **folders, **own)
+    assert "**Not there: rates.**" in shown.markdown
+    assert "| paper | with noise | 5.0% | 22.0% | 7.0% | 11.3% | 8.2 to 15.4% |" in shown.markdown
+    assert "| ours | no noise | 0.0% | 0.0% | 0.0% | 0.0% | 0.0 to 39.0% |" in shown.markdown
+    assert "| setting 2 | 0.2 |" in shown.markdown and "| setting 3 | with noise | 1 | 0 |" in shown.markdown
+    assert "Of ours 0 seeds were solved only with noise and 0 only without." in shown.markdown
+    assert "setting 1: with noise 0 of 2, no noise 0 of 2." in shown.markdown
+    assert len(shown.figures) == 2 and len(list((tmp_path / "figures").iterdir())) == 4
+    nothing = execute("40_gradient_noise", **folders | {"studies_folder": str(tmp_path / "own" / "none")})
+    assert "There is nothing to judge yet" in nothing.markdown and "None was asked for." in nothing.markdown
 
 
 def test_summaries_of_no_runs(execute, tmp_path):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nram import population, studies, study_plans, tasks, train
+from nram import curves, population, results, studies, study_plans, tasks, train
 from nram.__main__ import main
 from nram.config import TrainConfig
 from nram.launch import launch
@@ -95,7 +95,7 @@ def plan(monkeypatch):
 
 def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_path):
     told = []
-    whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, progress=told.append)
+    whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, say=told.append)
     assert len(told) == 8 and "seeds 3 to 3" in "".join(told)
     assert len(whole) == 16 and whole["learning_rate"].eq(0.01).all()
     keys = list(dict.fromkeys(zip(whole["setting"], whole["variant"], strict=True)))
@@ -153,6 +153,42 @@ def test_the_table_counts_every_started_seed():
     assert "| b | x | 4 | 0 | 0% | 0.0 to 49.0% | – | 60 | 0 |" in shown
 
 
+def test_seeds_are_compared_in_pairs():
+    with_noise = [True] * 7 + [False] * 3
+    no_noise = [True, *[False] * 8, True]
+    rows = [("a", "with noise", trial, solved) for trial, solved in enumerate(with_noise)]
+    rows += [("a", "no noise", trial, solved) for trial, solved in enumerate(no_noise)]
+    trials = pd.DataFrame(rows, columns=["setting", "variant", "trial", "solved"])
+    (row,) = studies.paired(trials, "with noise", "no noise").to_dict("records")
+    counts = {"both": 1, "only with noise": 6, "only no noise": 1, "neither": 2}
+    assert row == {"setting": "a", **counts, "p_value": pytest.approx(2 * 8 / 128)}
+
+
+def test_the_papers_noise_study_is_beside_ours():
+    rows = [
+        ("x", "with noise", True),
+        ("x", "with noise", False),
+        ("y", "with noise", False),
+        ("z", "with noise", True),
+    ]
+    table = studies.noise_table(pd.DataFrame(rows, columns=["setting", "variant", "solved"]))
+    assert table["whose"].tolist() == ["paper", "paper", "ours"]
+    ours = table.iloc[2]
+    assert [ours[f"setting {n}"] for n in (1, 2, 3)] == [0.5, 0.0, 1.0] and ours["average"] == 0.5
+    assert table["average"].round(3).tolist()[:2] == results.paper_gradient_noise()["average"].tolist()
+
+
+def test_solved_by_batches_is_a_step_per_solved_seed():
+    rows = [("a", "x", batches, solved) for batches, solved in ((30, True), (10, True), (90, False), (90, False))]
+    rows += [("a", "y", 50, False), ("b", "x", 40, True), ("b", "y", 60, False)]
+    frame = pd.DataFrame(rows, columns=["setting", "variant", "batches", "solved"])
+    figure = curves.solved_by_batches(frame)
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b"]
+    line, flat = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [0, 10, 30, 90] and line.get_ydata().tolist() == [0, 0.25, 0.5, 0.5]
+    assert flat.get_ydata().tolist() == [0, 0] and flat.get_label() == "y"
+
+
 def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
     for name in study_plans.STUDIES:
         plan = studies.configurations(name)
@@ -188,7 +224,7 @@ def test_calls_are_spread_over_processes():
 
 def test_a_recorded_settings_hyperparameters_are_those_of_its_solved_seed():
     config = studies.configurations("rates")["copy", "recipe"]
-    recorded = studies.results.load_run(studies.results.CHECKOUT / "results" / "recorded" / "copy")
+    recorded = results.load_run(results.CHECKOUT / "results" / "recorded" / "copy")
     solved = recorded.trials[recorded.trials["solved"]].iloc[0]
     assert config.learning_rate == (solved["learning_rate"],) * 2 and config.hidden == recorded.config["hidden"]
     assert dataclasses.replace(config, seed=0).noise_eta == (solved["noise_eta"],) * 2

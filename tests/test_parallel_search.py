@@ -1,0 +1,65 @@
+"""A search as a list of trials: seeds of their own, nothing run twice, one table; and what the launcher refuses."""
+
+import pandas as pd
+import pytest
+
+import nram
+from nram import parallel_search, search
+from nram.__main__ import main
+from nram.config import TrainConfig
+from nram.launch import launch
+
+
+def config(**overrides):
+    settings = dict(population=3, batch_size=8, hidden=32, train_difficulty=4, verify_cases=40, budget_seconds=2.0)
+    return TrainConfig.for_task("access", **{**settings, **overrides})
+
+
+def test_trials_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
+    told = []
+    rows = parallel_search.search_in_parallel(config(seed=5), tmp_path, 2, say=told.append)
+    assert [text.split(" started")[0].rsplit(" ", 1)[0] for text in told] == ["1 of 2: seed 5:", "2 of 2: seed 6:"]
+    assert set(rows["seed"]) == {5, 6} and not rows["learning_rate"].duplicated().any()
+    assert not rows.duplicated(["seed", "trial"]).any()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "trials.csv", dtype={"rises": str}), rows, check_dtype=False)
+    for row in rows[rows["solved"]].itertuples():
+        assert nram.load(tmp_path / row.folder / "machines" / str(row.trial)).task == "access"
+
+    with pytest.raises(ValueError, match="holds a search already"):
+        parallel_search.search_in_parallel(config(seed=5), tmp_path, 2)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("trial-*/*")}
+    more = parallel_search.search_in_parallel(config(seed=5), tmp_path, 3, resume=True)
+    assert before == {path: path.stat().st_mtime_ns for path in before}, "finished trials are left alone"
+    pd.testing.assert_frame_equal(more.iloc[: len(rows)], rows)
+    assert set(more["seed"]) == {5, 6, 7}
+
+
+def test_a_half_done_trial_spends_what_is_left_of_its_budget(tmp_path, monkeypatch):
+    parallel_search.search_in_parallel(config(), tmp_path, 1)
+    (tmp_path / "trial-0000" / "finished.json").unlink()
+    asked = []
+    monkeypatch.setattr(parallel_search, "search", lambda config, *_, **__: asked.append(config.budget_seconds))
+    parallel_search.search_in_parallel(config(budget_seconds=9.0), tmp_path, 1, resume=True)
+    assert asked == [pytest.approx(9.0 - search.load_trials(tmp_path / "trial-0000")["search_seconds"].max())]
+    assert 0 < asked[0] < 7.1
+
+
+def test_the_command_searches_with_several_populations(tmp_path, capsys):
+    small = "--set population=2 --set train_difficulty=3 --set verify_cases=20 --set hidden=8 --set kernel=reference"
+    command = f"search --task access --budget 0.5 --trials 2 --jobs 1 --out {tmp_path / 'a'} {small}"
+    assert main(command.split()) == 0
+    printed = capsys.readouterr()
+    assert "2 of 2: seed 1:" in printed.err and str(tmp_path / "a" / "trials.csv") in printed.out
+    assert main(command.split()) == 2
+    assert "resume it" in capsys.readouterr().err
+    assert main([*command.split(), "--resume", "--slurm", "partition=main"]) == 2
+    assert "the launcher is local" in capsys.readouterr().err
+
+
+def test_where_there_is_no_slurm_it_says_so(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="needs SLURM's commands"):
+        list(launch(pow, [(2, 3)], launcher="slurm", logs=tmp_path))
+    with pytest.raises(ValueError, match="valid: local, slurm"):
+        launch(pow, [(2, 3)], launcher="lsf")
