@@ -55,8 +55,11 @@ class TrainConfig:
     level_decay: decay per batch of that moving average.
     level_gap: batches at least between two rises.
     restarts: whether stuck members are started afresh.
-    restart_after: batches without a rise after which a member is stuck.
+    restart_after: batches after which a member is stuck, if its level has not risen and its moving error not fallen.
     patience_at_top: times as many batches for a member at the train difficulty.
+    copies: probability that a stuck member makes room for a copy of one that stands out, if one does; members that
+        stand out then have `PATIENCE` times as many batches before they are stuck.
+    sharpening: bound of the factor by which a member's output logits are multiplied, drawn anew for each batch.
     replacement: whether a member whose trial has ended makes room for the next seed. If not, it leaves, and no trial
         depends on what becomes of the others (see `nram.population.draw_batch`).
     trial_batches: batches after which a trial is given up; None for no bound.
@@ -105,6 +108,8 @@ class TrainConfig:
     restarts: bool = True
     restart_after: int = 250
     patience_at_top: float = 3.0
+    copies: float = 0.0
+    sharpening: float = 1.0
     replacement: bool = True
     trial_batches: int | None = None
     candidate_error: float = 0.02
@@ -160,6 +165,10 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.trial_batches is not None and self.trial_batches < 1:
             raise ValueError(f"trial_batches must be at least 1, or None for no bound, not {self.trial_batches}")
+        if not 0 <= self.copies <= 1:
+            raise ValueError(f"copies is a probability, not {self.copies}")
+        if self.sharpening < 1:
+            raise ValueError(f"sharpening must be at least 1, not {self.sharpening}")
         not_negative = "budget_seconds seed noise_scale num_cells extra_cells small_memories polish_batches"
         for name in not_negative.split():
             if getattr(self, name) < 0:

@@ -20,9 +20,15 @@ from nram.model import Machine
 __all__ = ["VERIFY_EVERY", "Population", "loss_per_example", "sample_difficulty", "train_step"]
 
 VERIFY_EVERY = 50  # batches between two verifications of the same member
+GAIN = 0.05  # by so much the moving error must fall for a member to have got better
+LEAD = 0.2  # levels by which a member that stands out is ahead of the median one
+PATIENCE = 4  # times as many batches for one that stands out, where members are copied
+COPIED = "age level error_sum error_weight lowest_error family".split()  # of a copy's parent, beside its parameters
+SEEN = 10  # weight of a moving error, in batches, that is believed
+FRUITLESS = 24  # copies of one state that may fail before it is copied no more
 PER_MEMBER = (
     "theta first_moment second_moment learning_rate noise_eta entropy "
-    "age level since_rise error_sum error_weight places"
+    "age level since_rise error_sum error_weight lowest_error since_gain family places"
 ).split()
 
 
@@ -78,6 +84,10 @@ class Population:
         self.level = zeros.long()
         self.since_rise = zeros.long()  # batches since the level's last rise
         self.error_sum, self.error_weight = zeros.clone(), zeros.clone()  # moving average of the error at d = D
+        self.lowest_error = zeros.clone()  # of that average at this level, to within GAIN
+        self.since_gain = zeros.long()  # batches since the level rose or that error fell
+        self.family = zeros.long()  # members of a family are copies of the same state, or its source
+        self.fruitless: list[int] = []  # of each family: copies that were given up without a gain
         self.trials: list[dict] = []  # a row per started seed
         self.row_of = [-1] * size  # which row is a member's present one
         for member in range(size):
@@ -124,20 +134,64 @@ class Population:
         if config.entropy[1] == 0:  # drawn nevertheless: the same seed gives the same parameters with and without
             row["entropy"] = 0.0
         params = init_member(self.controller, generator, row["output_scale"], row["stop_bias"])
+        row["chance"] = draw((0.0, 1.0))  # of being a copy
         self._put(member, params)
         for moment in (self.first_moment, self.second_moment):
             moment[member] = 0
-        for counter in (self.age, self.since_rise, self.error_sum, self.error_weight):
+        for counter in (self.age, self.since_rise, self.since_gain, self.error_sum, self.error_weight):
             counter[member] = 0
+        self.lowest_error[member] = 1
+        self.found_family(member)
         self.level[member] = config.start_difficulty if config.curriculum else config.train_difficulty
         self.learning_rate[member] = row["learning_rate"]
         self.noise_eta[member] = row["noise_eta"]
         self.entropy[member] = row["entropy"]
         row |= {"batches": 0, "level": int(self.level[member]), "rises": "", "error": math.nan, "ended": "running"}
         row |= {"solved": False, "fuzzy_error": math.nan, "discretized_error": math.nan, "seconds": math.nan}
-        row |= {"next_verification": VERIFY_EVERY, "polished": False}
+        row |= {"next_verification": VERIFY_EVERY, "polished": False, "parent": -1}
         self.trials.append(row)
         self.row_of[member] = len(self.trials) - 1
+
+    def found_family(self, member: int) -> int:
+        """The number of a new family, the member's, whose state is a new one."""
+        self.family[member] = len(self.fruitless)
+        self.fruitless.append(0)
+        return len(self.fruitless) - 1
+
+    def merit(self) -> Tensor:
+        """How far the members have come: [P], the level, less the lowest moving error there."""
+        return self.level - self.lowest_error.clamp(max=0.999)
+
+    def stands_out(self) -> Tensor:
+        """Whether a member is well ahead of the median one: BoolTensor[P]."""
+        merit = self.merit()
+        return merit >= merit.median() + LEAD
+
+    def donor(self) -> int | None:
+        """The member that has come furthest, if it stands out and copies of its state are not known to fail."""
+        hopeful = torch.tensor([self.fruitless[family] < FRUITLESS for family in self.family.tolist()])
+        candidates = self.stands_out().cpu() & hopeful
+        return int(torch.where(candidates, self.merit().cpu(), -1.0).argmax()) if candidates.any() else None
+
+    def renew(self, member: int) -> None:
+        """Start a member afresh or, by `config.copies` and if one stands out, as a copy of another.
+
+        A copy has new hyperparameters, but its parent's parameters, moments of Adam, and about its learning rate.
+        Deviation: the paper's seeds are independent; copies are population-based training (Jaderberg et al., 2017).
+        """
+        donor = self.donor()
+        self.start(member)
+        row = self.row(member)
+        if donor is None or donor == member or row["chance"] >= self.config.copies:
+            return
+        parent = self.row(donor)
+        for name in ("theta", "first_moment", "second_moment", *COPIED):
+            getattr(self, name).data[member] = getattr(self, name)[donor]
+        low, high = self.config.learning_rate
+        drawn = row["learning_rate"] / (low * high) ** 0.5
+        row["learning_rate"] = min(max(parent["learning_rate"] * drawn**0.5, low / 4), high)
+        self.learning_rate[member] = row["learning_rate"]
+        row |= {"parent": parent["trial"], "level": parent["level"], "batches": parent["batches"]}
 
     def row(self, member: int) -> dict:
         """The row of a member's present trial."""
@@ -183,6 +237,10 @@ class Population:
         rises &= self.level < config.train_difficulty
         self.level += rises
         self.since_rise = torch.where(rises, 0, self.since_rise + 1)
+        moving = self.level_error()
+        falls = (moving < self.lowest_error - GAIN) & (self.error_weight > SEEN)
+        self.lowest_error = torch.where(rises, 1.0, torch.where(falls, moving, self.lowest_error))
+        self.since_gain = torch.where(rises | falls, 0, self.since_gain + 1)
         self.error_sum.masked_fill_(rises, 0)
         self.error_weight.masked_fill_(rises, 0)
         self.age += 1
@@ -245,6 +303,20 @@ def draw_batch(population: Population, generator: torch.Generator) -> tasks.Batc
     return tasks.Batch(*(each[rows] for each in batch))
 
 
+def sharpened(population: Population, generator: torch.Generator) -> dict[str, Tensor]:
+    """The parameters with the output layer's multiplied by a factor, log-uniform in [1, sharpening], of each member.
+
+    Deviation: what a machine computes with soft circuits is lost when they are sharpened, and so it does not learn to;
+    the paper's hard tasks were solved by machines that could not be discretized.
+    """
+    size, bound = len(population), population.config.sharpening
+    factor = bound ** torch.rand(size, generator=generator, device=population.theta.device)
+    return {
+        name: value * factor.view(size, *(1,) * (value.ndim - 1)) if name.startswith("output_") else value
+        for name, value in population.params.items()
+    }
+
+
 def train_step(population: Population, generator: torch.Generator) -> None:
     """One batch for every member: sample, run, differentiate, update parameters and curriculum."""
     config = population.config
@@ -258,7 +330,7 @@ def train_step(population: Population, generator: torch.Generator) -> None:
     outcome = kernels.unroll(
         population.layout,
         population.controller,
-        population.params,
+        sharpened(population, generator) if config.sharpening > 1 else population.params,
         batch.memory.view(*shape, -1),
         batch.target.view(*shape, -1),
         mask,

@@ -27,7 +27,7 @@ __all__ = ["load_trials", "search", "success_rate", "wilson_interval"]
 
 COLUMNS = (
     "trial seed learning_rate output_scale stop_bias noise_eta entropy batches level rises error ended solved "
-    "fuzzy_error discretized_error seconds search_seconds"
+    "fuzzy_error discretized_error parent seconds search_seconds"
 ).split()
 SAVE_SECONDS = 5.0  # between renewals of running.json
 

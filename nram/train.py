@@ -12,7 +12,7 @@ from tqdm import tqdm
 from nram import kernels, tasks
 from nram.config import TrainConfig
 from nram.model import Machine
-from nram.population import VERIFY_EVERY, Population, smallest_memory, train_step
+from nram.population import FRUITLESS, PATIENCE, VERIFY_EVERY, Population, smallest_memory, train_step
 
 __all__ = ["TrainConfig", "TrainResult", "polish", "train", "verify"]
 
@@ -265,12 +265,17 @@ def check_members(population: Population, consider, close) -> bool:
     """
     config = population.config
     level, error, finite = record_members(population)
-    since_rise = population.since_rise.tolist()
+    since_gain = population.since_gain.tolist()
+    stands_out = population.stands_out().tolist()
     solved_any = False
     for member in running(population):
-        row = population.row(member)
+        row, family = population.row(member), int(population.family[member])
+        if since_gain[member] < CHECK_EVERY and population.fruitless[family]:
+            family = population.found_family(member)
         at_top = level[member] == config.train_difficulty
         patience = config.restart_after * (config.patience_at_top if at_top and config.curriculum else 1)
+        if config.copies and stands_out[member]:
+            patience *= PATIENCE
         if not finite[member]:
             close(member, "dead")
         elif error[member] < config.candidate_error and row["batches"] >= row["next_verification"]:
@@ -278,12 +283,14 @@ def check_members(population: Population, consider, close) -> bool:
             if consider(member):
                 solved_any = True
                 close(member, "solved")
-        if row["ended"] == "running" and config.restarts and since_rise[member] >= patience:
+                population.fruitless[family] = FRUITLESS  # its copies would be no finds of their own
+        if row["ended"] == "running" and config.restarts and since_gain[member] >= patience:
             close(member, "restarted")
+            population.fruitless[family] += 1
         if row["ended"] == "running" and config.trial_batches and row["batches"] >= config.trial_batches:
             close(member, "batches")
         if row["ended"] != "running" and config.replacement and (config.keep_going or not row["solved"]):
-            population.start(member)
+            population.renew(member)
     if running(population) and not config.replacement:
         population.keep(running(population))
     return solved_any
