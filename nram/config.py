@@ -11,8 +11,9 @@ from nram import kernels, tasks
 from nram.controller import CONTROLLERS
 from nram.recipes import RECIPES
 
-__all__ = ["TrainConfig"]
+__all__ = ["FORMER", "TrainConfig"]
 
+FORMER = ("history_seconds",)  # settings that recorded runs may have and that made no difference to what was trained
 Bounds = tuple[float, float]
 
 
@@ -23,6 +24,7 @@ class TrainConfig:
     task: key of the task.
     seed: of everything random in the run.
     budget_seconds: wall-clock limit of training; evaluation comes on top.
+    budget_batches: limit of training in batches, which every machine reaches alike; None for no such limit.
     device: of the parameters and batches, "cpu" or "cuda".
     kernel: implementation of the timestep, see `nram.kernels`.
     controller: "mlp" or "lstm".
@@ -69,12 +71,13 @@ class TrainConfig:
     polish_batch_size: examples in each of them.
     polish_learning_rate: of Adam in the first of them; it falls to 0.
     keep_going: whether training goes on after the first solved member, counting them, until the budget is gone.
-    history_seconds: seconds between rows of the history.
+    history_batches: batches between rows of the history.
     """
 
     task: str
     seed: int = 0
     budget_seconds: float = 120.0
+    budget_batches: int | None = None
     device: str = "cpu"
     kernel: str = "auto"
     controller: str = "mlp"
@@ -118,7 +121,7 @@ class TrainConfig:
     polish_batch_size: int = 32
     polish_learning_rate: float = 0.02
     keep_going: bool = False
-    history_seconds: float = 1.0
+    history_batches: int = 50
 
     def __post_init__(self):
         task = tasks.get(self.task) if self.task in tasks.KEYS else None
@@ -160,7 +163,7 @@ class TrainConfig:
 
     def _check_values(self, task) -> None:
         at_least_1 = "population batch_size polish_batch_size level_gap restart_after verify_cases num_registers"
-        for name in f"{at_least_1} hidden repetitions train_difficulty".split():
+        for name in f"{at_least_1} hidden repetitions train_difficulty history_batches".split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.trial_batches is not None and self.trial_batches < 1:
@@ -170,8 +173,8 @@ class TrainConfig:
         if self.sharpening < 1:
             raise ValueError(f"sharpening must be at least 1, not {self.sharpening}")
         not_negative = "budget_seconds seed noise_scale num_cells extra_cells small_memories polish_batches"
-        for name in not_negative.split():
-            if getattr(self, name) < 0:
+        for name in f"{not_negative} budget_batches".split():
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:
             raise ValueError(f"unknown controller {self.controller!r}; valid: {', '.join(CONTROLLERS)}")

@@ -6,11 +6,18 @@ from pathlib import Path
 import tqdm
 
 from nram import kernels, model, results, tasks
+from nram.checkpoint import Checkpoint
 from nram.config import TrainConfig
 from nram.evaluate import Evaluation, evaluate
 from nram.train import TrainResult, train
 
-__all__ = ["evaluate_result", "evaluate_run", "measure_again", "run", "save"]
+__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "run", "save"]
+
+
+def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
+    """Where the training of a run that is to be saved in `folder` keeps its state (see `nram.train.train`)."""
+    settings = config.to_dict()
+    return Checkpoint(Path(folder) / f".training-{name or results.run_name(settings)}", settings)
 
 
 def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = True, **sweep) -> Evaluation:
@@ -37,7 +44,11 @@ def _bar(progress: bool):
 def save(
     folder: str | Path, result: TrainResult, evaluation: Evaluation, seconds: float, name: str | None = None, **origin
 ) -> Path:
-    """Write the run into `folder` (see `results.save_run`); seconds: the whole run's. Returns the run's folder."""
+    """Write the run into `folder` (see `results.save_run`), remove its checkpoint; returns the run's folder.
+
+    seconds: of training, since it was last taken up, and of evaluation. The checkpoint of a training that was
+    interrupted by hand stays, so that the next call can go on.
+    """
     config = result.config.to_dict()
     metrics = {
         "solved": result.solved,
@@ -50,8 +61,10 @@ def save(
         **evaluation.metrics,
     }
     kernel = kernels.resolve(result.config.kernel, result.config.device)
+    seconds += result.earlier_seconds
+    origin = {"started_at": result.started_at, "resumed": result.resumed, **origin}
     provenance = results.collect_provenance(config, seconds=seconds, kernel=kernel, **origin)
-    return results.save_run(
+    saved = results.save_run(
         folder,
         config=config,
         metrics=metrics,
@@ -62,6 +75,9 @@ def save(
         provenance=provenance,
         name=name,
     )
+    if result.stopped_by != "interrupt":
+        checkpoint(folder, result.config, name).remove()
+    return saved
 
 
 def run(
@@ -75,13 +91,14 @@ def run(
 ) -> Path:
     """Train, evaluate and save; returns the run's folder.
 
-    A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced.
+    A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced. A
+    training of the same configuration that was interrupted is gone on with.
     """
     done = None if name else results.find_run(folder, config.to_dict())
     if done is not None:
         return done
     started = time.monotonic()
-    result = train(config, progress=progress)
+    result = train(config, progress=progress, checkpoint=checkpoint(folder, config, name))
     complexities = range(tasks.get(config.task).min_difficulty, max_complexity + 1)
     evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress)
     return save(folder, result, evaluation, time.monotonic() - started, name)

@@ -197,6 +197,25 @@ class Population:
         """The row of a member's present trial."""
         return self.trials[self.row_of[member]]
 
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors, the rest as JSON values): all that changes in training, for `restore`."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return tensors, {name: getattr(self, name) for name in ("first_trial", "trials", "row_of")}
+
+    def restore(self, tensors: dict[str, Tensor], rest: dict) -> None:
+        """Put a `state` back, to the last bit. Raises ValueError if it is of another version's population."""
+        own, others = self.state()
+        kinds, expected = (
+            {name: (value.dtype, value.shape[1:]) for name, value in each.items()} for each in (tensors, own)
+        )
+        if kinds != expected or rest.keys() != others.keys():
+            raise ValueError("holds the state of another version's population")
+        for name, value in tensors.items():
+            setattr(self, name, value.to(own[name].device).clone())
+        self._view_params()
+        for name, value in rest.items():
+            setattr(self, name, value)
+
     def load(self, member: int, machine: Machine) -> None:
         """Put a machine's parameters in a member's place, at the train difficulty."""
         self._put(member, machine.params)
@@ -209,8 +228,11 @@ class Population:
 
     def machine(self, member: int) -> Machine:
         """A copy of one member as a machine of its own."""
+        return self.make_machine({name: param[member].detach().cpu().clone() for name, param in self.params.items()})
+
+    def make_machine(self, params: dict[str, Tensor]) -> Machine:
+        """The machine that has these parameters, which lack the population's axis."""
         config = self.config
-        params = {name: param[member].detach().cpu().clone() for name, param in self.params.items()}
         return Machine(
             self.task.key, config.num_registers, config.repetitions, config.controller, config.hidden, params
         )

@@ -22,13 +22,14 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from nram import results, tasks
 from nram.arguments import positive
+from nram.files import Busy, locked
 
 __all__ = ["Job", "main", "reproduce"]
 
@@ -45,10 +46,6 @@ MAX_JOBS = 2
 SOCKET_PATH = 100  # characters at most; Linux allows 107, macOS 103
 GRACE_SECONDS = 10.0  # for a worker to shut its kernel down when the runner is interrupted
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class Busy(Exception):
-    """Another runner works in the same results folder."""
 
 
 @dataclass(frozen=True)
@@ -335,27 +332,6 @@ def forget_failure(job: Job) -> None:
     shutil.rmtree(failed_folder(job), ignore_errors=True)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a results folder for this process. Raises Busy if another one holds it; ends with the process."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "unknown"
-            raise Busy(
-                f"another reproduction (process {other}) works in {folder}: wait for it, or use another results folder"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
 # The whole
 
 
@@ -435,7 +411,7 @@ def reproduce(
     commands = commands or {name: "nram.reproduce" for name in [*configs, *SUMMARIES]}
     of_tasks, summaries = make_jobs(configs, parameters, commands, folder, notebooks)
     failures: dict[str, str] = {}
-    with locked(folder):
+    with locked(folder, "reproduction"):
         runs.mkdir(exist_ok=True)
         shutil.rmtree(folder / ".executing", ignore_errors=True)  # what a killed runner left
         results.remove_stale(runs)

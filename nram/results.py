@@ -26,9 +26,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from nram.files import force_to_disk, write_text
 from nram.model import FORMAT
 
 __all__ = [
@@ -116,16 +117,24 @@ def run_name(config: dict) -> str:
 
 
 def collect_provenance(
-    config: dict, *, seconds: float, kernel: str, device: str | None = None, command: str | None = None
+    config: dict,
+    *,
+    seconds: float,
+    kernel: str,
+    device: str | None = None,
+    command: str | None = None,
+    started_at: float | None = None,
+    resumed: int = 0,
 ) -> dict:
     """What a number can be traced by: to be called when the run has ended.
 
     seconds: how long the run took, training and evaluation. kernel: the implementation that ran. device: "cpu" or
     "cuda", by default the configuration's. command: by default the environment's NRAM_COMMAND, which the runner of
-    the notebooks sets, else this process's command line.
+    the notebooks sets, else this process's command line. started_at: Unix time, by default so many seconds ago.
+    resumed: how often the training was interrupted and taken up again.
     """
     device = device or config.get("device", "cpu")
-    started = datetime.fromtimestamp(time.time() - seconds, UTC)
+    started = datetime.fromtimestamp(time.time() - seconds if started_at is None else started_at, UTC)
     return {
         "config_hash": config_hash(config),
         "command": command or os.environ.get("NRAM_COMMAND") or _command_line(),
@@ -141,6 +150,7 @@ def collect_provenance(
         "threads": torch.get_num_threads(),
         "started_at": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
+        "resumed": resumed,
     }
 
 
@@ -223,9 +233,9 @@ def save_run(
         for key, frame in frames.items():
             frame.to_csv(staging / f"{key}.csv", index=False)
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()}
-        save_file(tensors, staging / "weights.safetensors")
+        (staging / "weights.safetensors").write_bytes(save(tensors))
         for path in [*staging.iterdir(), staging]:
-            _force_to_disk(path)
+            force_to_disk(path)
         _replace_folder(staging, final)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -245,7 +255,7 @@ def _replace_folder(staging: Path, final: Path) -> None:
         aside = Path(tempfile.mkdtemp(prefix=f".staging-{final.name}-", dir=final.parent))
         os.rename(final, aside)
         shutil.rmtree(aside, ignore_errors=True)
-    _force_to_disk(final.parent)
+    force_to_disk(final.parent)
 
 
 def remove_stale(folder: Path, older_than: float = STALE_SECONDS) -> None:
@@ -271,14 +281,6 @@ def _plain(key: str, value):
 
 def _write_json(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _force_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Reading runs
@@ -555,18 +557,6 @@ def write_table1(results: str | Path) -> pd.DataFrame:
     for name, text in (("table1.csv", table.to_csv(index=False)), ("table1.md", table1_markdown(table))):
         write_text(results / "tables" / name, text)
     return table
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staging.write_text(text, encoding="utf-8")
-        _force_to_disk(staging)
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

@@ -1,9 +1,9 @@
 """Random search over seeds and hyperparameters: every started seed leaves a row, whatever happens to the process.
 
-A search's folder holds config.json, trials.csv (one row per ended trial, appended as it ends), running.json (the rows
-of the trials under way, renewed every few seconds) and machines/<trial>/ (config.json and weights of every solved
-trial, which `nram.load` reads). A later search with the same settings adds to it: trials that were under way when
-the process was killed are recorded as lost, and new ones take the next numbers, so that no seed is drawn twice.
+A search's folder holds config.json, trials.csv (one row per ended trial, appended as it ends), machines/<trial>/
+(config.json and weights of every solved trial, which `nram.load` reads) and checkpoint/ (the state of the population,
+saved every few seconds). A later search with the same settings goes on with the very members that were under way when
+the search before ended or was killed; a row that says "budget" or "interrupt" is then taken back.
 """
 
 import csv
@@ -11,15 +11,16 @@ import io
 import json
 import os
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from nram import results
+from nram.checkpoint import Checkpoint
 from nram.config import TrainConfig
+from nram.files import locked, write_bytes, write_text
 from nram.model import FORMAT, Machine
 from nram.train import train
 
@@ -29,68 +30,74 @@ COLUMNS = (
     "trial seed learning_rate output_scale stop_bias noise_eta entropy batches level rises error ended solved "
     "fuzzy_error discretized_error parent seconds search_seconds"
 ).split()
-SAVE_SECONDS = 5.0  # between renewals of running.json
+PER_CALL = ("budget_seconds", "budget_batches")  # settings that may differ when a search is resumed
+CUT_SHORT = ("budget", "interrupt")  # how trials ended that a later call goes on with
 
 
 def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, progress: bool = True) -> pd.DataFrame:
-    """Start seed after seed for `config.budget_seconds`; the frame of all the search's trials so far.
+    """Start seed after seed until the budget, which is this call's, is gone; the frame of all the search's trials.
 
-    Raises ValueError if the folder holds a search and `resume` is not set, or one of other settings.
+    Raises ValueError if the folder holds a search and `resume` is not set, or one of other settings;
+    `nram.files.Busy` if another process searches there.
     """
     folder = Path(folder)
     config = replace(config, keep_going=True)
     settings = config.to_dict()
-    first_trial, seconds_before = _open(folder, settings, resume)
-    started = time.monotonic()
-    next_save = 0.0
+    if (folder / "config.json").exists() and not resume:
+        raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
+    with locked(folder, "search"):
+        checkpoint = Checkpoint(folder / "checkpoint", {key: settings[key] for key in settings if key not in PER_CALL})
+        seconds, batches, first_trial = _open(folder, settings, checkpoint)
+        known = set(load_trials(folder)["trial"])
 
-    def on_trial(row: dict, machine: Machine | None) -> None:
-        if machine is not None:
-            _save_machine(folder / "machines" / str(row["trial"]), settings, machine)
-        seconds = round(seconds_before + time.monotonic() - started, 1)
-        _append(folder, [{**row, "seed": config.seed, "search_seconds": seconds}])
+        def on_trial(row: dict, machine: Machine | None) -> None:
+            if row["trial"] in known:
+                return  # it ended after the last save of the state, before the process was killed
+            if machine is not None:
+                _save_machine(folder / "machines" / str(row["trial"]), settings, machine)
+            _append(folder, [{**row, "seed": config.seed, "search_seconds": round(row["seconds"], 1)}])
 
-    def on_check(population, seconds: float) -> None:
-        nonlocal next_save
-        if seconds >= next_save:
-            next_save = seconds + SAVE_SECONDS
-            rows = [population.row(member) for member in range(len(population))]
-            total = round(seconds_before + seconds, 1)
-            rows = [{**row, "seed": config.seed, "search_seconds": total} for row in rows]
-            results.write_text(folder / "running.json", json.dumps(rows))
+        whole = {"budget_seconds": seconds + config.budget_seconds}
+        if config.budget_batches is not None:
+            whole["budget_batches"] = batches + config.budget_batches
+        train(
+            replace(config, **whole),
+            progress=progress,
+            checkpoint=checkpoint,
+            first_trial=first_trial,
+            on_trial=on_trial,
+        )
+        return load_trials(folder)
 
-    train(config, progress=progress, first_trial=first_trial, on_check=on_check, on_trial=on_trial)
-    (folder / "running.json").unlink(missing_ok=True)
-    return load_trials(folder)
 
-
-def _open(folder: Path, settings: dict, resume: bool) -> tuple[int, float]:
-    """Make or continue a search's folder: (number of its next trial, seconds spent so far)."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, int, int]:
+    """Make or continue a search's folder: (seconds and batches spent so far, number of the first trial)."""
     config_file, trials_file = folder / "config.json", folder / "trials.csv"
     if not config_file.exists():
-        results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
-        results.write_text(trials_file, ",".join(COLUMNS) + "\n")
-        return 0, 0.0
-    if not resume:
-        raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
+        write_text(trials_file, ",".join(COLUMNS) + "\n")
+        write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
     before = json.loads(config_file.read_text())
-    differing = [name for name in settings if name != "budget_seconds" and before.get(name) != settings[name]]
+    differing = [name for name in settings if name not in PER_CALL and before.get(name) != settings[name]]
     if differing:
         raise ValueError(f"the search in {folder} has other settings: {', '.join(differing)}")
+    results.remove_stale(folder / "machines", older_than=0)
     text = trials_file.read_text()
-    if not text.endswith("\n"):  # killed while a row was being written: its trial is in running.json
-        results.write_text(trials_file, text[: text.rfind("\n") + 1])
-    running = folder / "running.json"
-    if running.exists():
-        known = set(load_trials(folder)["trial"])
-        lost = [row for row in json.loads(running.read_text()) if row["trial"] not in known]
-        _append(folder, [{**row, "ended": "lost"} for row in lost])
-        running.unlink()
+    whole, _, torn = text.rpartition("\n")
+    if torn:  # killed while a row was being written: its trial ends again
+        write_text(trials_file, whole + "\n")
     trials = load_trials(folder)
-    # Trials started after the last renewal of running.json left no row; skip enough numbers to draw none twice.
-    first = int(trials["trial"].max()) + 1 + settings["population"] if len(trials) else 0
-    return first, float(trials["search_seconds"].max()) if len(trials) else 0.0
+    saved = checkpoint.load("training")
+    if saved is None:  # none, or one that was made before states were saved: no number is drawn twice
+        return 0.0, 0, int(trials["trial"].max()) + 1 + settings["population"] if len(trials) else 0
+    _, state = saved
+    rows = state["population"]["trials"]
+    going_on = {row["trial"] for row in rows if row["ended"] == "running"}
+    cut_short = trials["ended"].isin(CUT_SHORT) & ~trials["solved"].astype(bool) & trials["trial"].isin(going_on)
+    if cut_short.any():
+        lines = whole.splitlines()
+        kept = [lines[0], *(line for line, drop in zip(lines[1:], cut_short, strict=True) if not drop)]
+        write_text(trials_file, "\n".join(kept) + "\n")
+    return state["seconds"], state["batches"], state["population"]["first_trial"]
 
 
 def _append(folder: Path, rows: list[dict]) -> None:
@@ -104,15 +111,17 @@ def _append(folder: Path, rows: list[dict]) -> None:
 
 
 def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
+    if folder.is_dir():
+        return  # saved, then killed before its row was written
     folder.parent.mkdir(exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
-    save_file(machine.params, staging / "weights.safetensors")
-    results.write_text(staging / "config.json", json.dumps({"format": FORMAT, **settings}) + "\n")
+    write_bytes(staging / "weights.safetensors", save(machine.params))
+    write_text(staging / "config.json", json.dumps({"format": FORMAT, **settings}) + "\n")
     staging.rename(folder)
 
 
 def load_trials(folder: str | Path) -> pd.DataFrame:
-    """A search's trials, one row per seed that ended or was lost."""
+    """A search's trials, one row per seed that ended."""
     return pd.read_csv(Path(folder) / "trials.csv", dtype={"rises": str})
 
 

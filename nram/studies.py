@@ -27,7 +27,7 @@ from pathlib import Path
 import pandas as pd
 
 from nram import kernels, results
-from nram.config import TrainConfig
+from nram.config import FORMER, TrainConfig
 from nram.launch import launch
 from nram.model import FORMAT
 from nram.search import success_rate, wilson_interval
@@ -90,7 +90,8 @@ def _configuration(settings: dict) -> TrainConfig:
         run = results.load_run(results.CHECKOUT / "results" / "recorded" / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
         drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
-        config = TrainConfig.from_dict({**run.config, **drawn, **settings})
+        recorded = {name: value for name, value in run.config.items() if name not in FORMER}
+        config = TrainConfig.from_dict({**recorded, **drawn, **settings})
     loose = [column for column in DRAWN if getattr(config, column)[0] != getattr(config, column)[1]]
     if loose:
         raise ValueError(f"a study's hyperparameters are fixed, these are not: {', '.join(loose)}")

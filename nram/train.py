@@ -1,5 +1,6 @@
 """Training from input-output pairs: a population with restarts, until a machine is solved; then its polish."""
 
+import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nram import kernels, tasks
+from nram.checkpoint import SAVE_SECONDS, Checkpoint
 from nram.config import TrainConfig
 from nram.model import Machine
 from nram.population import FRUITLESS, PATIENCE, VERIFY_EVERY, Population, smallest_memory, train_step
@@ -29,7 +31,9 @@ class TrainResult:
     machine: the best machine found. solved: error 0, fuzzy and discretized, on all verification cases.
     stopped_by: "solved", "budget", "trials" (all have ended) or "interrupt". verification: the best machine's errors on
     those cases. history: one row per progress update. trials: one row per started seed. batches: training steps of the
-    population. seconds: of all this, the compilation of the kernels apart.
+    population. seconds: of all this, the compilation of the kernels apart. earlier_seconds: of these, what processes
+    before this one had spent; resumed: how often the training was taken up again. started_at: when it began, in Unix
+    time.
     """
 
     machine: Machine
@@ -41,6 +45,9 @@ class TrainResult:
     trials: pd.DataFrame
     batches: int
     seconds: float
+    earlier_seconds: float = 0.0
+    resumed: int = 0
+    started_at: float | None = None
 
     @property
     def members_started(self) -> int:
@@ -92,7 +99,12 @@ def is_solved(verification: dict[str, float]) -> bool:
 
 
 def polish(
-    machine: Machine, config: TrainConfig, task: tasks.Task | None = None
+    machine: Machine,
+    config: TrainConfig,
+    task: tasks.Task | None = None,
+    *,
+    checkpoint: Checkpoint | None = None,
+    name: str = "polish",
 ) -> tuple[Machine, dict[str, float]]:
     """Train a solved machine on alone, to make it sharp: (machine, its verification).
 
@@ -100,6 +112,8 @@ def polish(
     at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. What is given back is the
     last state that was verified without an error; the machine itself if none was.
     Deviation: the paper does not say how long its machines were trained after they made no more errors.
+
+    checkpoint: where the state is saved as it goes, under `name`; what is saved there is gone on from.
     """
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
     settings = replace(
@@ -111,17 +125,49 @@ def polish(
     )
     with kernels.narrow_pytorch():
         population = Population(settings, task)
-        population.load(0, machine)
         generator = torch.Generator(device=config.device).manual_seed(config.seed)
-        polished, verification = machine, verify(machine, task, config, config.verify_cases, seed=config.seed + 1)
-        for batch in range(config.polish_batches):
+        saved = checkpoint.load(name) if checkpoint else None
+        if saved:
+            tensors, state = saved
+            polished = population.make_machine(_take(tensors, "polished."))
+            verification, first = state["verification"], state["batch"]
+            _restore(checkpoint, population, generator, tensors, state)
+        else:
+            population.load(0, machine)
+            polished, verification = machine, verify(machine, task, config, config.verify_cases, seed=config.seed + 1)
+            first = 0
+        next_save = time.monotonic() + SAVE_SECONDS
+        for batch in range(first, config.polish_batches):
             population.learning_rate.fill_(config.polish_learning_rate * (1 - batch / config.polish_batches))
             train_step(population, generator)
             if (batch + 1) % POLISH_VERIFY_EVERY == 0 and torch.isfinite(population.theta).all():
                 found = verify(population.machine(0), task, config, config.verify_cases, seed=config.seed + 2 + batch)
                 if is_solved(found):
                     polished, verification = population.machine(0), found
+            if checkpoint and (batch + 1 == config.polish_batches or time.monotonic() >= next_save):
+                tensors, state = _state(population, generator)
+                tensors |= {f"polished.{key}": value for key, value in polished.params.items()}
+                checkpoint.save(name, tensors, state | {"verification": verification, "batch": batch + 1})
+                next_save = time.monotonic() + SAVE_SECONDS
     return polished, verification
+
+
+def _state(population: Population, generator: torch.Generator) -> tuple[dict[str, Tensor], dict]:
+    tensors, rest = population.state()
+    return {**tensors, "generator": generator.get_state()}, {"population": rest}
+
+
+def _restore(checkpoint: Checkpoint, population: Population, generator: torch.Generator, tensors, state) -> None:
+    generator.set_state(tensors.pop("generator"))
+    try:
+        population.restore(tensors, state["population"])
+    except ValueError as error:
+        raise checkpoint.refusal(str(error)) from error
+
+
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take those tensors out whose names begin so; their names lose it."""
+    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
 def train(
@@ -129,12 +175,13 @@ def train(
     progress: bool = True,
     task: tasks.Task | None = None,
     *,
+    checkpoint: Checkpoint | None = None,
     first_trial: int = 0,
     left_out: Collection[int] = (),
     on_check=None,
     on_trial=None,
 ) -> TrainResult:
-    """Train a population until a member is solved or `budget_seconds` are gone.
+    """Train a population until a member is solved or the budget, `budget_seconds` or `budget_batches`, is gone.
 
     A member is a candidate while its error at its level is small; it is solved when neither it nor its discretized form
     makes an error on `verify_cases` fresh cases (see `verify`). With `config.keep_going` solved members are counted and
@@ -146,19 +193,23 @@ def train(
     to be run; without replacement the others are what they are with them. on_check(population, seconds): called every
     few batches. on_trial(row, machine): called when a trial ends, with its row and, if it is solved, its machine, else
     None.
+
+    checkpoint: where the state is saved every few seconds; a training that is saved there is gone on with, and ends as
+    it would have without the interruption. The caller removes it. What happened after the last save happens again, so
+    on_trial can be called with the same trial twice. Raises ValueError for a checkpoint that cannot be used,
+    `nram.files.Busy` if another process trains there, OSError if the state cannot be saved.
     """
-    with kernels.narrow_pytorch():
-        return _train(config, progress, task, first_trial, left_out, on_check, on_trial)
+    with kernels.narrow_pytorch(), checkpoint.locked() if checkpoint else contextlib.nullcontext():
+        return _train(config, progress, task, checkpoint, first_trial, left_out, on_check, on_trial)
 
 
-def _train(config, progress, task, first_trial, left_out, on_check, on_trial) -> TrainResult:
+def _train(config, progress, task, checkpoint, first_trial, left_out, on_check, on_trial) -> TrainResult:
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
     bar = tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0)
     if kernels.will_compile(config.kernel, config.device):
         bar.set_description("compiling the kernels, once")
     kernels.warm_up(config.kernel, config.device)
     bar.set_description(config.task)
-    started = time.monotonic()
     data_seed = config.seed + (first_trial << 32)
     generator = torch.Generator(device=config.device).manual_seed(data_seed)
     population = Population(config, task, first_trial)
@@ -168,8 +219,38 @@ def _train(config, progress, task, first_trial, left_out, on_check, on_trial) ->
     if left_out:
         population.keep(running(population))
     best: tuple | None = None  # (sort key, machine, verification)
-    history, batches, stopped_by = [], 0, "budget"
-    next_row = 0.0
+    history, batches, stopped_by = [], 0, None
+    earlier_seconds, resumed, started_at = 0.0, 0, time.time()
+    saved = checkpoint.load("training") if checkpoint else None
+    if saved:
+        tensors, state = saved
+        history, batches, stopped_by = state["history"], state["batches"], "solved" if state["solved"] else None
+        earlier_seconds, resumed, started_at = state["seconds"], state["resumed"] + 1, state["started_at"]
+        if state["best"] is not None:
+            key, verification = state["best"]
+            best = (tuple(key), population.make_machine(_take(tensors, "best.")), verification)
+        _restore(checkpoint, population, generator, tensors, state)
+        bar.update(batches)
+    started = time.monotonic() - earlier_seconds
+
+    def save() -> None:
+        tensors, state = _state(population, generator)
+        if best is not None:
+            tensors |= {f"best.{name}": value for name, value in best[1].params.items()}
+        state |= {"best": best and (best[0], best[2]), "history": history, "batches": batches}
+        state |= {"solved": stopped_by == "solved", "seconds": time.monotonic() - started}
+        state |= {"resumed": resumed, "started_at": started_at}
+        checkpoint.save("training", tensors, state)
+
+    def exhausted() -> bool:
+        batches_gone = config.budget_batches is not None and batches >= config.budget_batches
+        return batches_gone or time.monotonic() - started >= config.budget_seconds
+
+    if checkpoint:
+        if not saved:
+            checkpoint.forget("")
+        save()  # a folder that cannot be written to is known now
+    saved_at, next_save = batches, time.monotonic() + SAVE_SECONDS
 
     def consider(member: int) -> bool:
         """Verify a member; remember it if it is the best so far."""
@@ -181,7 +262,8 @@ def _train(config, progress, task, first_trial, left_out, on_check, on_trial) ->
             verification = verify(machine, task, config, config.verify_cases, seed + 1)
         elif config.polish_batches and verification["fuzzy_error"] <= config.candidate_error and not row["polished"]:
             row["polished"] = True  # soft perhaps, no more: discretized it fails, or now and then
-            machine, verification = polish(machine, config, task)
+            name = f"polish-{row['trial']}-{row['batches']}"
+            machine, verification = polish(machine, config, task, checkpoint=checkpoint, name=name)
             if is_solved(verification):
                 population.load(member, machine)
         row["fuzzy_error"], row["discretized_error"] = verification["fuzzy_error"], verification["discretized_error"]
@@ -198,30 +280,33 @@ def _train(config, progress, task, first_trial, left_out, on_check, on_trial) ->
             on_trial(row, population.machine(member) if row["solved"] else None)
 
     try:
-        while time.monotonic() - started < config.budget_seconds:
+        while stopped_by is None:
+            if exhausted() or not running(population):
+                stopped_by = "budget" if running(population) else "trials"
+                break
             train_step(population, generator)
             batches += 1
             bar.update()
-            if batches % CHECK_EVERY:
-                continue
-            solved_now = check_members(population, consider, close)
-            seconds = time.monotonic() - started
-            if on_check is not None:
-                on_check(population, seconds)
-            if seconds >= next_row:
-                next_row = seconds + config.history_seconds
-                history.append(progress_row(population, batches, seconds))
+            if batches % CHECK_EVERY == 0:
+                solved_now = check_members(population, consider, close)
+                if on_check is not None:
+                    on_check(population, time.monotonic() - started)
+                if solved_now and not config.keep_going:
+                    stopped_by = "solved"
+            if batches % config.history_batches == 0:
+                history.append(progress_row(population, batches, time.monotonic() - started))
                 bar.set_description(progress_text(history[-1], config))
-            if solved_now and not config.keep_going:
-                stopped_by = "solved"
-                break
-            if not running(population):
-                stopped_by = "trials"
-                break
+            if checkpoint and time.monotonic() >= next_save:
+                save()
+                checkpoint.forget("polish-")  # what came of it is in the state
+                saved_at, next_save = batches, time.monotonic() + SAVE_SECONDS
     except KeyboardInterrupt:
         stopped_by = "interrupt"
+        checkpoint = None  # what follows is no part of a training that goes on from the last save
     finally:
         bar.close()
+    if checkpoint and saved_at != batches:
+        save()
     seconds = time.monotonic() - started
     record_members(population)
     if best is None or (best[0][0] and running(population)):
@@ -231,11 +316,22 @@ def _train(config, progress, task, first_trial, left_out, on_check, on_trial) ->
     history.append(progress_row(population, batches, seconds))
     (not_solved, *_), machine, verification = best
     if not not_solved and not config.keep_going and config.polish_batches:
-        machine, verification = polish(machine, config, task)
+        machine, verification = polish(machine, config, task, checkpoint=checkpoint, name="final")
         seconds = time.monotonic() - started
     trials = pd.DataFrame(population.trials).drop(columns=["next_verification", "polished"])
     return TrainResult(
-        machine, config, not not_solved, stopped_by, verification, pd.DataFrame(history), trials, batches, seconds
+        machine,
+        config,
+        not not_solved,
+        stopped_by,
+        verification,
+        pd.DataFrame(history),
+        trials,
+        batches,
+        seconds,
+        earlier_seconds,
+        resumed,
+        started_at,
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from test_results import sweep
 
-from nram import TrainConfig, reproduce, results
+from nram import TrainConfig, files, reproduce, results
 
 PARAMETERS = {"seed": 3, "budget_seconds": 2.0, "device": "cpu", "overrides": {}}
 # A task's notebook that does what a file of its task's name says, and leaves a run that the test has prepared.
@@ -232,11 +232,11 @@ def test_a_failing_cell_is_not_tried_again(notebooks):
 def test_two_runners_do_not_share_a_results_folder(notebooks):
     configs = prepare(notebooks, "copy")
     folder = notebooks.parent / "results"
-    with reproduce.locked(folder):
-        with pytest.raises(reproduce.Busy, match=f"process {os.getpid()}\\) works in {folder}"):
+    with files.locked(folder, "reproduction"):
+        with pytest.raises(files.Busy, match=f"process {os.getpid()}\\) works in {folder}"):
             run(notebooks, configs)
     assert log(notebooks) == []
-    with reproduce.locked(folder):
+    with files.locked(folder, "reproduction"):
         pass
 
 

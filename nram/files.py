@@ -1,0 +1,74 @@
+"""Files that are whole or absent whenever a process is killed, and folders in which one process at a time works."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["Busy", "force_to_disk", "locked", "write_bytes", "write_text"]
+
+
+class Busy(OSError):
+    """Another process works in the same folder."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8, whole or not at all; its folder is made."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: aside, forced to disk, then renamed. Its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        staging.write_bytes(content)
+        force_to_disk(staging)
+        os.replace(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
+    force_to_disk(path.parent)
+
+
+def force_to_disk(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder for this process; it is made. Raises Busy, saying what the other is `doing`, if one holds it.
+
+    The hold ends with the process, however that ends.
+    """
+    import fcntl
+
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                other = file.read().strip() or "unknown"
+                raise Busy(
+                    f"another {doing} (process {other}) works in {folder}: wait for it, or use another folder"
+                ) from None
+            if not _is_at(file, folder / ".lock"):
+                continue  # the holder before removed the folder just now
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+            return
+
+
+def _is_at(file, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
