@@ -138,15 +138,23 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 def success_rate(trials: pd.DataFrame) -> dict:
     """How often a started seed is solved: started, solved, rate, its interval, batches to solve (median, quartiles).
 
-    Trials that the end of the search cut short count as started and not solved: the rate is a lower bound then.
+    Trials that the end of the search cut short count as started and not solved: the rate is a lower bound then. Copies
+    are no seeds: one that is solved solves the seed that it stems from, which counts once.
     """
     solved = trials[trials["solved"]]
-    low, high = wilson_interval(len(solved), len(trials))
+    parents = dict(zip(trials["trial"], trials["parent"], strict=True)) if "parent" in trials else {}
+    seeds = set()
+    for trial in solved["trial"]:
+        while parents.get(trial, -1) >= 0:
+            trial = parents[trial]
+        seeds.add(trial)
+    started = sum(trials["parent"] < 0) if parents else len(trials)
+    low, high = wilson_interval(len(seeds), started)
     quartiles = solved["batches"].quantile([0.25, 0.5, 0.75]).tolist() if len(solved) else [None] * 3
     return {
-        "started": len(trials),
-        "solved": len(solved),
-        "rate": len(solved) / len(trials),
+        "started": started,
+        "solved": len(seeds),
+        "rate": len(seeds) / started,
         "rate_low": low,
         "rate_high": high,
         **dict(zip(("batches_quartile1", "batches_median", "batches_quartile3"), quartiles, strict=True)),

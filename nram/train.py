@@ -51,7 +51,8 @@ class TrainResult:
 
     @property
     def members_started(self) -> int:
-        return len(self.trials)
+        """Seeds; copies of a member are none."""
+        return int((self.trials["parent"] < 0).sum())
 
     @property
     def members_solved(self) -> int:
@@ -318,7 +319,7 @@ def _train(config, progress, task, checkpoint, first_trial, left_out, on_check, 
     if not not_solved and not config.keep_going and config.polish_batches:
         machine, verification = polish(machine, config, task, checkpoint=checkpoint, name="final")
         seconds = time.monotonic() - started
-    trials = pd.DataFrame(population.trials).drop(columns=["next_verification", "polished"])
+    trials = pd.DataFrame(population.trials).drop(columns=["next_verification", "polished", "chance"])
     return TrainResult(
         machine,
         config,
@@ -409,7 +410,7 @@ def progress_row(population: Population, batches: int, seconds: float) -> dict:
         "seconds": seconds,
         "best_level": int(level[best]),
         "best_error": float(error[best]),
-        "members_started": len(population.trials),
+        "members_started": sum(row["parent"] < 0 for row in population.trials),
         "members_solved": sum(row["solved"] for row in population.trials),
         "levels": " ".join(f"{lvl}:{count}" for lvl, count in enumerate(counts) if count),
     }

@@ -76,7 +76,14 @@ def test_wilson_interval_and_success_rate():
     with pytest.raises(ValueError):
         search.wilson_interval(3, 2)
     solved = [True, False, True, True]
-    trials = pd.DataFrame({"solved": solved, "batches": [10, 99, 20, 30], "search_seconds": [9.0] * 4})
+    trials = pd.DataFrame({"trial": range(4), "solved": solved, "batches": [10, 99, 20, 30], "parent": -1})
     rate = search.success_rate(trials)
     assert (rate["started"], rate["solved"], rate["rate"]) == (4, 3, 0.75)
     assert (rate["batches_quartile1"], rate["batches_median"], rate["batches_quartile3"]) == (15, 20, 25)
+
+
+def test_copies_are_no_seeds_and_solve_the_seed_they_stem_from():
+    parents, solved = [-1, -1, 1, 2, 1, -1], [False, False, False, True, True, False]
+    trials = pd.DataFrame({"trial": range(6), "solved": solved, "batches": 50, "parent": parents})
+    rate = search.success_rate(trials)
+    assert (rate["started"], rate["solved"]) == (3, 1)

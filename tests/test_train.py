@@ -215,3 +215,63 @@ def test_any_override_is_taken_or_refused_with_a_value_error(name, value):
     except ValueError:
         return
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_stuck_member_becomes_a_copy_of_one_that_stands_out():
+    config = tiny(copies=1.0)
+    members = population.Population(config, tasks.get("access"))
+    members.renew(0)
+    assert members.row(0)["parent"] == -1  # nobody stands out yet
+    members.level[2], members.age[2], members.lowest_error[2] = 3, 70, 0.25
+    members.first_moment[2], members.second_moment[2] = 0.5, 0.125
+    members.renew(1)
+    copy, parent = members.row(1), members.row(2)
+    assert copy["parent"] == parent["trial"] == 2 and copy["trial"] == 4
+    for name in ("theta", "first_moment", "second_moment", "level", "age", "lowest_error", "family"):
+        assert torch.equal(getattr(members, name)[1], getattr(members, name)[2]), name
+    assert members.since_gain[1] == 0
+    ratio = copy["learning_rate"] / parent["learning_rate"]
+    assert copy["noise_eta"] != parent["noise_eta"] and 0.3 < ratio < 3.2 and ratio != 1
+    assert members.learning_rate[1].item() == pytest.approx(copy["learning_rate"])
+
+
+def test_a_state_whose_copies_fail_is_copied_no_more_until_it_gets_on():
+    members = population.Population(tiny(copies=1.0), tasks.get("access"))
+    members.level[2] = 3
+    assert members.donor() == 2
+    members.fruitless[members.family[2]] = population.FRUITLESS
+    assert members.donor() is None
+    members.found_family(2)
+    assert members.donor() == 2
+
+
+def test_without_copies_members_start_afresh():
+    members = population.Population(tiny(), tasks.get("access"))
+    members.level[2] = 3
+    members.renew(1)
+    assert members.row(1)["parent"] == -1 and members.level[1] == tasks.get("access").min_difficulty
+
+
+def test_a_fall_of_the_moving_error_is_a_gain():
+    members = population.Population(tiny(level_threshold=0.0), tasks.get("access"))
+    difficulty = members.level.unsqueeze(-1).expand(-1, 4)
+    for batch in range(200):
+        error = torch.full((3, 4), 0.8)
+        error[1] = 0.8 if batch < 100 else 0.4
+        members.update_curriculum(difficulty, error)
+    since, lowest = members.since_gain.tolist(), members.lowest_error.tolist()
+    assert since[0] == since[2] > 150 and 50 < since[1] < 100
+    assert lowest == pytest.approx([0.8, 0.4, 0.8], abs=population.GAIN)
+
+
+def test_sharpened_parameters_are_multiples_in_the_output_layer_alone():
+    members = population.Population(tiny(sharpening=4.0), tasks.get("access"))
+    sharper = population.sharpened(members, torch.Generator().manual_seed(0))
+    factors = sharper["output_weight"] / members.params["output_weight"]
+    for member in range(3):
+        assert factors[member].min().item() == pytest.approx(factors[member].max().item(), rel=1e-4)
+        assert 1 <= factors[member].mean() <= 4.0001
+        expected = members.params["output_bias"][member] * factors[member, 0, 0]
+        assert torch.allclose(sharper["output_bias"][member], expected)
+    assert len({round(factor, 4) for factor in factors[:, 0, 0].tolist()}) == 3
+    assert all(sharper[name] is value for name, value in members.params.items() if not name.startswith("output_"))
