@@ -26,6 +26,7 @@ PATIENCE = 4  # times as many batches for one that stands out, where members are
 COPIED = "age level error_sum error_weight lowest_error family".split()  # of a copy's parent, beside its parameters
 SEEN = 10  # weight of a moving error, in batches, that is believed
 FRUITLESS = 24  # copies of one state that may fail before it is copied no more
+CONSTANT = ("config", "task", "layout", "controller", "params")  # all else is a population's state; params view theta
 PER_MEMBER = (
     "theta first_moment second_moment learning_rate noise_eta entropy "
     "age level since_rise error_sum error_weight lowest_error since_gain family places"
@@ -199,8 +200,9 @@ class Population:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """(tensors, the rest as JSON values): all that changes in training, for `restore`."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return tensors, {name: getattr(self, name) for name in ("first_trial", "trials", "row_of")}
+        changing = {name: value for name, value in vars(self).items() if name not in CONSTANT}
+        tensors = {name: value for name, value in changing.items() if isinstance(value, Tensor)}
+        return tensors, {name: value for name, value in changing.items() if name not in tensors}
 
     def restore(self, tensors: dict[str, Tensor], rest: dict) -> None:
         """Put a `state` back, to the last bit. Raises ValueError if it is of another version's population."""
