@@ -333,8 +333,9 @@ def sharpened(population: Population, generator: torch.Generator) -> dict[str, T
     Deviation: what a machine computes with soft circuits is lost when they are sharpened, and so it does not learn to;
     the paper's hard tasks were solved by machines that could not be discretized.
     """
-    size, bound = len(population), population.config.sharpening
-    factor = bound ** torch.rand(size, generator=generator, device=population.theta.device)
+    config, size = population.config, len(population)
+    exponent = torch.rand(config.population, generator=generator, device=population.theta.device)[population.places]
+    factor = config.sharpening**exponent
     return {
         name: value * factor.view(size, *(1,) * (value.ndim - 1)) if name.startswith("output_") else value
         for name, value in population.params.items()

@@ -142,12 +142,15 @@ def success_rate(trials: pd.DataFrame) -> dict:
     are no seeds: one that is solved solves the seed that it stems from, which counts once.
     """
     solved = trials[trials["solved"]]
-    parents = dict(zip(trials["trial"], trials["parent"], strict=True)) if "parent" in trials else {}
+    numbered = trials.get("seed", pd.Series(0, trials.index))  # a list of searches numbers its trials seed by seed
+    parents = {}
+    if "parent" in trials:
+        parents = dict(zip(zip(numbered, trials["trial"], strict=True), trials["parent"], strict=True))
     seeds = set()
-    for trial in solved["trial"]:
-        while parents.get(trial, -1) >= 0:
-            trial = parents[trial]
-        seeds.add(trial)
+    for search_seed, trial in zip(numbered[solved.index], solved["trial"], strict=True):
+        while parents.get((search_seed, trial), -1) >= 0:
+            trial = parents[search_seed, trial]
+        seeds.add((search_seed, trial))
     started = sum(trials["parent"] < 0) if parents else len(trials)
     low, high = wilson_interval(len(seeds), started)
     quartiles = solved["batches"].quantile([0.25, 0.5, 0.75]).tolist() if len(solved) else [None] * 3

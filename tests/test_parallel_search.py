@@ -25,6 +25,8 @@ def test_trials_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
     for row in rows[rows["solved"]].itertuples():
         assert nram.load(tmp_path / row.folder / "machines" / str(row.trial)).task == "access"
 
+    assert search.success_rate(rows)["solved"] == rows["solved"].sum(), "numbers that two seeds share are two trials"
+
     with pytest.raises(ValueError, match="holds a search already"):
         parallel_search.search_in_parallel(config(seed=5), tmp_path, 2)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("trial-*/*")}

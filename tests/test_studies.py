@@ -41,11 +41,12 @@ def rows_of(config, left_out=()):
     return frame.drop(columns=["seconds", "next_verification", "polished"])
 
 
-def test_a_trial_depends_on_no_other():
-    together = rows_of(tiny())
+@pytest.mark.parametrize("sharpening", [1.0, 3.0])
+def test_a_trial_depends_on_no_other(sharpening):
+    together = rows_of(tiny(sharpening=sharpening))
     assert together.index.tolist() == [0, 1, 2, 3, 4] and set(together["ended"]) <= {"restarted", "batches", "solved"}
     assert together["rises"].nunique() > 1, "levels rise at different times, or this test shows nothing"
-    alone = rows_of(tiny(), left_out={0, 1, 3})
+    alone = rows_of(tiny(sharpening=sharpening), left_out={0, 1, 3})
     pd.testing.assert_frame_equal(alone, together.loc[[2, 4]])
 
 
@@ -143,14 +144,15 @@ def test_two_processes_do_not_write_the_same_rows(plan, tmp_path):
 
 def test_the_table_counts_every_started_seed():
     rows = {"setting": ["a"] * 4 + ["b"] * 4, "variant": ["x"] * 8, "batches": [10, 99, 20, 30, 5, 5, 5, 5]}
-    rows |= {"solved": [True, False, True, True] + [False] * 4, "cpu_seconds": [900.0] * 8}
+    rows |= {"trial": [0, 1, 2, 3] * 2, "solved": [True, False, True, True] + [False] * 4, "cpu_seconds": [900.0] * 8}
+    rows |= {"fuzzy_error": [0.0, 0.0, 0.0, 0.0, 0.1, float("nan"), 0.0, 0.0]}
     table = studies.study_table(pd.DataFrame(rows))
     assert table["started"].tolist() == [4, 4] and table["solved"].tolist() == [3, 0]
     assert table["batches"].tolist() == [159, 20] and table["batches_median"][0] == 20
     assert table["per_cpu_hour"].tolist() == [3, 0]
     shown = studies.study_markdown(table)
-    assert "| a | x | 4 | 3 | 75% | 30.1 to 95.4% | 20 (15 to 25) | 60 | 3 |" in shown
-    assert "| b | x | 4 | 0 | 0% | 0.0 to 49.0% | – | 60 | 0 |" in shown
+    assert "| a | x | 4 | 3 | 75% | 30.1 to 95.4% | 1 | 20 (15 to 25) | 60 | 3 |" in shown
+    assert "| b | x | 4 | 0 | 0% | 0.0 to 49.0% | 2 | – | 60 | 0 |" in shown
 
 
 def test_seeds_are_compared_in_pairs():
