@@ -3,6 +3,8 @@
 import argparse
 import json
 import math
+import re
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -11,7 +13,7 @@ import pandas as pd
 
 import nram
 from nram import compare, experiment, results, tasks
-from nram.arguments import positive
+from nram.arguments import Parser, positive, report, seed
 from nram.config import TrainConfig
 from nram.launch import LAUNCHERS
 from nram.parallel_search import search_in_parallel
@@ -29,7 +31,7 @@ def parse_override(text: str) -> tuple[str, object]:
         raise ValueError(f"{text!r} is not of the form NAME=VALUE")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # ValueError: also an integer of thousands of digits
         return name, value
 
 
@@ -158,13 +160,13 @@ def add_launcher(parser) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nram", description=nram.__doc__)
+    parser = Parser(prog="python -m nram", description=nram.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train on a task from scratch, evaluate, save the run")
     train.add_argument("--task", required=True, metavar="KEY", help=f"one of {', '.join(tasks.KEYS)}")
     train.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="of training at most (120)")
-    train.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    train.add_argument("--seed", type=seed, default=0, help="of everything random (0)")
     train.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     train.add_argument("--out", type=Path, default=Path("results/runs"), metavar="DIR", help="folder of runs")
     train.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity in evaluation (1000)")
@@ -177,7 +179,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluation = commands.add_parser("evaluate", help="measure a finished run's machine on fresh cases")
     evaluation.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
     evaluation.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity (1000)")
-    evaluation.add_argument("--seed", type=int, default=12345, help="of the cases")
+    evaluation.add_argument("--seed", type=seed, default=12345, help="of the cases")
     evaluation.add_argument("--complexities", type=positive, nargs="+", help="all up to 50 by default")
     evaluation.add_argument("--record", action="store_true", help="put the measurement in place of the run's own")
     evaluation.add_argument("--max-complexity", type=positive, default=50, help="largest complexity of --record (50)")
@@ -188,7 +190,7 @@ def make_parser() -> argparse.ArgumentParser:
     searching = commands.add_parser("search", help="start seed after seed until the budget is gone; a row for each")
     searching.add_argument("--task", required=True, metavar="KEY", help=f"one of {', '.join(tasks.KEYS)}")
     searching.add_argument("--budget", type=float, default=600.0, metavar="SECONDS", help="of this call (600)")
-    searching.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    searching.add_argument("--seed", type=seed, default=0, help="of everything random (0)")
     searching.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     searching.add_argument("--out", type=Path, metavar="DIR", help="the search's folder (results/searches/TASK)")
     searching.add_argument("--resume", action="store_true", help="add to the search that is in the folder")
@@ -226,20 +228,25 @@ def make_parser() -> argparse.ArgumentParser:
     speed.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file too")
     speed.add_argument("--compiled", action="store_true", help="the reference under torch.compile too; takes minutes")
     speed.add_argument("--solve", action="store_true", help="also how long the easy tasks take to be solved")
-    speed.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of --solve (0 1 2 3 4)")
+    speed.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2, 3, 4], help="of --solve (0 1 2 3 4)")
     speed.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast")
     speed.set_defaults(function=benchmark_command)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, or 2 with one line on what was wrong with the request."""
+    """Run a command; the exit code: 0, 2 with one line on what was wrong with the request, 130 if interrupted."""
     parsed = make_parser().parse_args(arguments)
     try:
         parsed.function(parsed)
-    except (ValueError, OSError) as error:
-        print(f"nram: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("alloc|out of memory", str(error)):
+            raise
+        report("nram", error)
         return 2
+    except KeyboardInterrupt:
+        print("nram: interrupted; a training goes on from its last save if the command is given again", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -15,6 +15,26 @@ __all__ = ["FORMER", "TrainConfig"]
 
 FORMER = ("history_seconds",)  # settings that recorded runs may have and that made no difference to what was trained
 Bounds = tuple[float, float]
+LARGEST = 10**9  # of what counts members, cells, batches..
+BOUNDS = ("adam_betas", "learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy")  # settings (low, high)
+RANGES = {  # of settings that mean nothing outside
+    "num_registers": (1, 1000),
+    "repetitions": (1, 1000),
+    "seed": (0, 2**32 - 1),  # other seeds are derived from it, all below 2^63
+    "small_memories": (0, 1),
+    "adam_betas": (0, 1 - 1e-9),
+    "level_decay": (0, 1),
+    "noise_eta": (0, 1e9),
+    "learning_rate": (0, 1e9),
+    "output_scale": (0, 1e9),
+    "entropy": (0, 1e9),
+    "polish_learning_rate": (0, 1e9),
+    "patience_at_top": (0, 1e9),
+    "num_cells": (0, LARGEST),
+    "extra_cells": (0, LARGEST),
+    "limit_slope": (0, LARGEST),
+    "limit_offset": (-LARGEST, LARGEST),
+}
 
 
 @dataclass(frozen=True)
@@ -164,8 +184,8 @@ class TrainConfig:
     def _check_values(self, task) -> None:
         at_least_1 = "population batch_size polish_batch_size level_gap restart_after verify_cases num_registers"
         for name in f"{at_least_1} hidden repetitions train_difficulty history_batches".split():
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= LARGEST:
+                raise ValueError(f"{name} must be at least 1 and at most {LARGEST}, not {getattr(self, name)}")
         if self.trial_batches is not None and self.trial_batches < 1:
             raise ValueError(f"trial_batches must be at least 1, or None for no bound, not {self.trial_batches}")
         if not 0 <= self.copies <= 1:
@@ -176,12 +196,21 @@ class TrainConfig:
         for name in f"{not_negative} budget_batches".split():
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not all(low <= each <= high for each in (value if name in BOUNDS else (value,))):
+                raise ValueError(f"{name} must lie between {low:g} and {high:g}, not {value!r}")
+        for name in ("entropy_half_life", "log_floor", "activation_clip", "gradient_norm"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:
             raise ValueError(f"unknown controller {self.controller!r}; valid: {', '.join(CONTROLLERS)}")
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be cpu, cuda or cuda:N, not {self.device!r}")
         if self.device != "cpu" and not torch.cuda.is_available():
             raise ValueError(f"device is {self.device!r}, but there is no CUDA device here")
+        if self.device != "cpu" and (torch.device(self.device).index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"device is {self.device!r}, but there are {torch.cuda.device_count()} CUDA devices here")
         kernels.resolve(self.kernel, self.device)
         for name in ("learning_rate", "output_scale"):
             if getattr(self, name)[0] <= 0:
@@ -191,6 +220,12 @@ class TrainConfig:
         if task is not None:
             if self.train_difficulty < task.min_difficulty:
                 raise ValueError(f"{self.task}'s smallest difficulty is {task.min_difficulty}")
+            if not task.min_difficulty <= self.start_difficulty <= self.train_difficulty:
+                raise ValueError(
+                    f"start_difficulty must lie between {task.min_difficulty} and the train difficulty "
+                    f"{self.train_difficulty}, not {self.start_difficulty}"
+                )
+            task.with_limit(self.limit_slope, self.limit_offset)
             smallest = task.min_cells(self.train_difficulty)
             if self.num_cells < smallest:
                 raise ValueError(
@@ -207,10 +242,12 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, settings: dict) -> "TrainConfig":
         """The configuration from plain values, as `to_dict` gives them. Raises ValueError for unknown names."""
+        if not isinstance(settings, dict) or "task" not in settings:
+            raise ValueError("settings must be a dict that names at least the task")
         names = [each.name for each in fields(cls)]
         for name in settings:
             if name not in names:
-                nearest = difflib.get_close_matches(name, names, n=1)
+                nearest = difflib.get_close_matches(str(name), names, n=1)
                 hint = f", did you mean {nearest[0]!r}?" if nearest else ""
                 raise ValueError(f"unknown setting {name!r}{hint}; valid: {', '.join(names)}")
         return cls(**settings)
@@ -221,4 +258,9 @@ class TrainConfig:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False

@@ -109,7 +109,7 @@ CONTROLLERS = {"mlp": MLP, "lstm": LSTM}
 
 def make_controller(kind: str, layout: Layout, hidden: int) -> MLP | LSTM:
     """The controller `kind` ("mlp" or "lstm") for machines of this layout. Raises ValueError for another kind."""
-    if kind not in CONTROLLERS:
+    if kind not in tuple(CONTROLLERS):
         raise ValueError(f"unknown controller {kind!r}; valid: {', '.join(CONTROLLERS)}")
     if hidden < 1:
         raise ValueError(f"hidden must be at least 1, not {hidden}")

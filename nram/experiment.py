@@ -17,7 +17,9 @@ __all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "ru
 def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
     """Where the training of a run that is to be saved in `folder` keeps its state (see `nram.train.train`)."""
     settings = config.to_dict()
-    return Checkpoint(Path(folder) / f".training-{name or results.run_name(settings)}", settings)
+    name = results.run_name(settings) if name is None else name
+    results.check_name(name)
+    return Checkpoint(Path(folder) / f".training-{name}", settings)
 
 
 def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = True, **sweep) -> Evaluation:
@@ -94,7 +96,7 @@ def run(
     A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced. A
     training of the same configuration that was interrupted is gone on with.
     """
-    done = None if name else results.find_run(folder, config.to_dict())
+    done = None if name is not None else results.find_run(folder, config.to_dict())
     if done is not None:
         return done
     started = time.monotonic()

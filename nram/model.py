@@ -1,12 +1,14 @@
 """One trained machine: what `nram.load` gives back."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from nram import kernels
@@ -15,9 +17,11 @@ from nram.controller import make_controller
 from nram.discrete import produce_discrete
 from nram.program import Program, from_machine
 
-__all__ = ["DiscreteMachine", "Machine", "load"]
+__all__ = ["DiscreteMachine", "Machine", "load", "load_weights", "weights_bytes"]
 
 FORMAT = 1  # of a run's folder
+WEIGHTS = "weights.safetensors"
+LARGEST = 10_000  # registers, repetitions, hidden units
 CHUNK_FLOATS = 2**25  # a fuzzy run keeps two tapes of M x M floats per example: so many floats at a time
 
 
@@ -38,6 +42,14 @@ class Machine:
     kernel: str = "auto"
 
     def __post_init__(self):
+        if not isinstance(self.task, str):
+            raise ValueError(f"the task must be a key, not {self.task!r}")
+        for name in ("num_registers", "repetitions", "hidden"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+                raise ValueError(f"{name} must be an integer of 1 to {LARGEST}, not {value!r}")
+        if self.kernel not in kernels.KERNELS:
+            raise ValueError(f"unknown kernel {self.kernel!r}; valid: {', '.join(kernels.KERNELS)}")
         shapes = self.controller.shapes()
         if set(self.params) != set(shapes):
             raise ValueError(f"parameters are {sorted(self.params)}, this machine has {sorted(shapes)}")
@@ -45,6 +57,8 @@ class Machine:
             found = tuple(self.params[name].shape)
             if found != shape:
                 raise ValueError(f"parameter {name} has shape {found}, this machine's is {shape}")
+            if not self.params[name].is_floating_point():
+                raise ValueError(f"parameter {name} holds {self.params[name].dtype}, not floating-point numbers")
             if not torch.isfinite(self.params[name]).all():
                 raise ValueError(f"parameter {name} holds values that are not finite")
 
@@ -123,26 +137,26 @@ def check_instances(memory: Tensor, limit: Tensor) -> None:
 
 
 def load(folder: str | Path, kernel: str = "auto") -> Machine:
-    """The machine of a finished run's folder.
+    """The machine of a finished run's folder. Nothing that is in the folder is executed.
 
-    Raises FileNotFoundError if the folder is not a run, ValueError if its files are damaged or of a newer format.
+    Raises FileNotFoundError if the folder is not a run, ValueError if its files are damaged, of a newer format or do
+    not belong together.
     """
     folder = Path(folder)
-    config_file, weights_file = folder / "config.json", folder / "weights.safetensors"
-    for file in (config_file, weights_file):
+    config_file = folder / "config.json"
+    for file in (config_file, folder / WEIGHTS):
         if not file.is_file():
             raise FileNotFoundError(f"{folder} is not a finished run: it has no {file.name}")
     try:
         config = json.loads(config_file.read_text())
         version = config["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{config_file} is damaged: {error!r}") from error
     if version != FORMAT:
-        raise ValueError(f"{config_file} has format {version}; this version of nram reads format {FORMAT}")
-    try:
-        params = load_file(weights_file)
-    except Exception as error:
-        raise ValueError(f"{weights_file} is damaged: {error}") from error
+        raise ValueError(f"{config_file} has format {version!r}; this version of nram reads format {FORMAT}")
+    params, task = load_weights(folder)
+    if task not in (None, config.get("task")):
+        raise ValueError(f"{folder / WEIGHTS} holds a machine for {task!r}, not for {config.get('task')!r}")
     try:
         return Machine(
             task=config["task"],
@@ -157,3 +171,34 @@ def load(folder: str | Path, kernel: str = "auto") -> Machine:
         raise ValueError(f"{config_file} lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
+
+
+def weights_bytes(params: dict[str, Tensor], task: str) -> bytes:
+    """The content of a file of weights, which also says what task they are for, and their digest."""
+    tensors = {name: param.detach().cpu().contiguous().clone() for name, param in params.items()}
+    return save(tensors, {"task": task, "sha256": _digest(tensors)})
+
+
+def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], str | None]:
+    """(tensors by name, key of the task, None if the file does not say) from the weights in a run's folder.
+
+    Raises ValueError naming the file if it is damaged, OSError if it cannot be read.
+    """
+    path = Path(folder) / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if said.get("sha256") not in (None, _digest(tensors)):
+        raise ValueError(f"{path} is damaged: its digest is another one")
+    return tensors, said.get("task")
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """64 hexadecimal digits of SHA-256 over names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -28,7 +28,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from nram import results, tasks
-from nram.arguments import positive
+from nram.arguments import Parser, positive, report, seed
 from nram.files import Busy, locked
 
 __all__ = ["Job", "main", "reproduce"]
@@ -446,7 +446,7 @@ def parse_overrides(text: str) -> dict:
     """Settings of `nram.TrainConfig` as a JSON object. Raises ValueError for anything else."""
     try:
         overrides = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"overrides are no JSON: {error}") from error
     if not isinstance(overrides, dict):
         raise ValueError(f"overrides must be a JSON object of settings, not {text}")
@@ -456,12 +456,12 @@ def parse_overrides(text: str) -> dict:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m nram.reproduce", description="Execute the notebooks, once per task"
     )
     parser.add_argument("--tasks", default="all", metavar="KEYS", help="keys of the tasks, or all (all)")
     parser.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="of training per task (120)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (0)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--overrides", default="{}", metavar="JSON", help="other settings of training, for all tasks")
     parser.add_argument("--cases", type=positive, default=1000, help="fresh cases behind every measured error (1000)")
@@ -529,7 +529,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options)
     except (ValueError, OSError, Busy) as error:
-        print(f"nram.reproduce: {error}", file=sys.stderr)
+        report("nram.reproduce", error)
         return 2
     except KeyboardInterrupt:
         print("\nnram.reproduce: interrupted; finished runs stay, the same command goes on from them", file=sys.stderr)

@@ -25,12 +25,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from nram.files import force_to_disk, write_text
-from nram.model import FORMAT
+from nram.model import FORMAT, WEIGHTS, load_weights, weights_bytes
 
 __all__ = [
     "Run",
@@ -54,7 +52,7 @@ __all__ = [
 ]
 
 FRAMES = ("generalization", "history", "trials")
-FILES = ("config.json", "metrics.json", *(f"{name}.csv" for name in FRAMES), "weights.safetensors", "provenance.json")
+FILES = ("config.json", "metrics.json", *(f"{name}.csv" for name in FRAMES), WEIGHTS, "provenance.json")
 FAILED = "failed"  # in a folder of runs: what failed notebooks left, for debugging
 NO_RUNS = (FAILED, "notebooks")  # folders in a folder of runs that hold something else: executed notebooks
 STALE_SECONDS = 3600.0  # a staging folder of this age is what a killed process left
@@ -111,6 +109,12 @@ def _canonical(value):
 def run_name(config: dict) -> str:
     """The name of a run's folder: <task>-<first 10 digits of the configuration's hash>."""
     return f"{config['task']}-{config_hash(config)[:10]}"
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a run's folder can have this name."""
+    if not re.fullmatch(r"\w[\w.-]*", name) or name == FAILED:
+        raise ValueError(f"a run cannot be named {name!r}: letters, digits, dots, dashes; not {FAILED!r}")
 
 
 # Where the numbers come from
@@ -232,8 +236,7 @@ def save_run(
         _write_json(staging / "provenance.json", provenance)
         for key, frame in frames.items():
             frame.to_csv(staging / f"{key}.csv", index=False)
-        tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()}
-        (staging / "weights.safetensors").write_bytes(save(tensors))
+        (staging / WEIGHTS).write_bytes(weights_bytes(weights, config["task"]))
         for path in [*staging.iterdir(), staging]:
             force_to_disk(path)
         _replace_folder(staging, final)
@@ -305,7 +308,9 @@ def load_run(folder: str | Path) -> Run:
     provenance = _read_json(folder / "provenance.json")
     if provenance.get("config_hash") != config_hash(config):
         raise ValueError(f"{folder / 'config.json'} is not the configuration that provenance.json was written for")
-    load_weights(folder)
+    _, task = load_weights(folder)
+    if task not in (None, config["task"]):
+        raise ValueError(f"{folder / WEIGHTS} holds a machine for {task!r}, not for {config['task']!r}")
     return Run(
         folder,
         config,
@@ -318,15 +323,6 @@ def load_run(folder: str | Path) -> Run:
 def _is_run(folder: Path) -> bool:
     """Whether a folder is a run's, whole or broken."""
     return any((folder / name).is_file() for name in ("config.json", "provenance.json"))
-
-
-def load_weights(folder: str | Path) -> dict[str, Tensor]:
-    """The weights in a run's folder, by name, on the CPU. Raises ValueError naming the file if it is damaged."""
-    path = Path(folder) / "weights.safetensors"
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _read_json(path: Path) -> dict:

@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import save
 
 from nram import results
 from nram.checkpoint import Checkpoint
 from nram.config import TrainConfig
 from nram.files import locked, write_bytes, write_text
-from nram.model import FORMAT, Machine
+from nram.model import FORMAT, WEIGHTS, Machine, weights_bytes
 from nram.train import train
 
 __all__ = ["load_trials", "search", "success_rate", "wilson_interval"]
@@ -115,7 +114,7 @@ def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
         return  # saved, then killed before its row was written
     folder.parent.mkdir(exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
-    write_bytes(staging / "weights.safetensors", save(machine.params))
+    write_bytes(staging / WEIGHTS, weights_bytes(machine.params, machine.task))
     write_text(staging / "config.json", json.dumps({"format": FORMAT, **settings}) + "\n")
     staging.rename(folder)
 

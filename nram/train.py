@@ -200,13 +200,16 @@ def train(
     on_trial can be called with the same trial twice. Raises ValueError for a checkpoint that cannot be used,
     `nram.files.Busy` if another process trains there, OSError if the state cannot be saved.
     """
-    with kernels.narrow_pytorch(), checkpoint.locked() if checkpoint else contextlib.nullcontext():
-        return _train(config, progress, task, checkpoint, first_trial, left_out, on_check, on_trial)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(kernels.narrow_pytorch())
+        if checkpoint:
+            stack.enter_context(checkpoint.locked())
+        bar = stack.enter_context(tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0))
+        return _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_trial)
 
 
-def _train(config, progress, task, checkpoint, first_trial, left_out, on_check, on_trial) -> TrainResult:
+def _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_trial) -> TrainResult:
     task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
-    bar = tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0)
     if kernels.will_compile(config.kernel, config.device):
         bar.set_description("compiling the kernels, once")
     kernels.warm_up(config.kernel, config.device)
@@ -304,8 +307,7 @@ def _train(config, progress, task, checkpoint, first_trial, left_out, on_check, 
     except KeyboardInterrupt:
         stopped_by = "interrupt"
         checkpoint = None  # what follows is no part of a training that goes on from the last save
-    finally:
-        bar.close()
+    bar.close()
     if checkpoint and saved_at != batches:
         save()
     seconds = time.monotonic() - started

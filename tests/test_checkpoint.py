@@ -305,5 +305,5 @@ def compare_runs(found, expected):
         pd.testing.assert_frame_equal(
             getattr(found, name).drop(columns="seconds"), getattr(expected, name).drop(columns="seconds")
         )
-    weights, others = (results.load_weights(run.folder) for run in (found, expected))
+    weights, others = (results.load_weights(run.folder)[0] for run in (found, expected))
     assert weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)

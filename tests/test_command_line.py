@@ -1,9 +1,15 @@
 """The command line: a run from training to the table, and one line for a user's mistake."""
 
+import errno
+import os
+import shutil
+
 import pytest
 
 import nram
+from nram import results
 from nram.__main__ import main
+from nram.model import weights_bytes
 
 SMALL = "--budget 20 --cases 20 --max-complexity 6 --quiet --set population=4 --set hidden=32 --set polish_batches=20"
 
@@ -45,12 +51,76 @@ def test_train_evaluate_and_table(tmp_path, capsys):
         ("train --task copy --set task=swap", "--task"),
         ("train --task copy --budget -3", "budget_seconds must not be negative"),
         ("train --task copy --device tpu", "device must be cpu, cuda"),
+        ("train --task copy --device cuda", "CUDA device"),
+        ("train --task copy --seed -1", "-1 is not in 0..4294967295"),
+        ("train --task copy --seed x", "'x' is no integer"),
+        ("train --task copy --cases 0", "0 is not in 1.."),
+        ("train --task copy --buget 3", "did you mean '--budget'?"),
+        ("train --task copy --set hidden=many", "hidden must be an integer, not 'many'"),
+        ("train --task copy --set learning_rate=0.1", "learning_rate must be two numbers (low, high)"),
+        ("train --task copy --set num_cells=5", "needs at least 31 cells, not 5"),
+        ("train --task copy --set budget_batches=-1", "budget_batches must not be negative"),
+        ("train --task copy --set adam_betas=[0.5,2]", "adam_betas must lie between 0 and 1"),
+        ("train --task copy --set population=1000000000 --quiet --out {}", "memory"),
+        ("train --task copy --name ../copy", "cannot be named '../copy'"),
+        ("train --task copy --name= --out {}", "cannot be named ''"),
+        ("train --task copy --budget 0 --out {}/file", "{}/file"),
+        ("trian --task copy", "did you mean 'train'?"),
+        ("evaluate {}/cut --quiet", "weights.safetensors is damaged"),
+        ("evaluate {}/foreign --quiet", "holds a machine for 'copy', not for 'swap'"),
+        ("search --task copy --quiet --out {}/file", "{}/file"),
+        ("table {}", "weights.safetensors is damaged"),
+        ("search --task copy --budget 1 --out {}/file/search", "{}/file"),
         ("evaluate no/such/run", "no/such/run"),
         ("evaluate results/recorded/copy --record --complexities 3", "--max-complexity"),
         ("table no/such/folder", "no/such/folder"),
     ],
 )
-def test_a_users_mistake_is_one_line(command, message, capsys):
-    assert main(command.split()) == 2
+def test_a_users_mistake_is_one_line(command, message, capsys, broken):
+    try:
+        code = main(command.format(broken).split())
+    except SystemExit as exit:  # argparse's
+        code = exit.code
+    assert code == 2
     error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message.format(broken) in error and error.count("\n") == 1, error
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """A folder with a file and broken runs: of weights that were cut off, and of weights of another task."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "file").write_text("no folder")
+    for name in ("cut", "foreign"):
+        shutil.copytree(results.CHECKOUT / "results" / "recorded" / "swap", folder / name)
+    weights = folder / "cut" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    params = nram.load(folder / "foreign").params
+    (folder / "foreign" / "weights.safetensors").write_bytes(weights_bytes(params, "copy"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command", ["train --task copy --out {} --name run --quiet", "search --task copy --out {} --quiet"]
+)
+def test_a_folder_that_cannot_be_written_to_is_one_line(command, tmp_path, capsys, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("nram.checkpoint.write_bytes", full)
+    assert main(command.format(tmp_path).split()) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and str(tmp_path) in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("tail", [[], ["--set", "population=3"]])
+def test_interruption_is_one_line(tail, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nram.experiment.evaluate_result", interrupted)
+    command = ["train", "--task", "access", "--budget", "0", "--out", str(tmp_path), "--quiet", *tail]
+    assert main(command) == 130
+    error = capsys.readouterr().err
+    assert "interrupted" in error and error.count("\n") == 1
+    assert [path.name[:16] for path in tmp_path.iterdir()] == [".training-access"], "what was trained stays"

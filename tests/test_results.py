@@ -54,7 +54,8 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path):
     assert run.metrics == {"solved": True, "batches": 7}
     pd.testing.assert_frame_equal(run.generalization, sweep())
     assert run.history["seconds"].tolist() == [0.1, 1 / 3]
-    weights = results.load_weights(folder)
+    weights, task = results.load_weights(folder)
+    assert task == CONFIG["task"]
     assert torch.equal(weights["hidden"], torch.arange(6.0).reshape(2, 3).t())
     assert [path.name for path in tmp_path.iterdir()] == [folder.name], "nothing else is left behind"
 

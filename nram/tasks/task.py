@@ -20,6 +20,7 @@ A task of one's own needs no more than a function that draws examples. Here is t
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -104,14 +105,16 @@ class Task:
 
         `generator` must live on that device; None takes PyTorch's own. What a seed gives depends on the device and on
         all the difficulties of the batch.
-        Raises ValueError if difficulty is not a LongTensor[B] with B > 0 or leaves the task's range, or if the memory
-        is too small for it.
+        Raises ValueError if difficulty is not a LongTensor[B] with B > 0 or leaves the task's range, or if num_cells is
+        no integer or too small for it.
         """
         if not isinstance(difficulty, Tensor) or difficulty.dtype != torch.long:
             kind = difficulty.dtype if isinstance(difficulty, Tensor) else type(difficulty).__name__
             raise ValueError(f"difficulty must be a tensor of torch.int64, not {kind}")
         if difficulty.ndim != 1 or len(difficulty) == 0:
             raise ValueError(f"difficulty must have the shape [B] with B > 0, not {list(difficulty.shape)}")
+        if not isinstance(num_cells, Integral) or isinstance(num_cells, bool):
+            raise ValueError(f"num_cells must be an integer, not {num_cells!r}")
         easiest, hardest = (int(bound) for bound in difficulty.aminmax())
         self._check(easiest)
         self._check(hardest, num_cells)
