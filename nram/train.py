@@ -123,6 +123,7 @@ def polish(
         batch_size=config.polish_batch_size,
         noise_scale=0.0,
         entropy=(0.0, 0.0),
+        sharpening=1.0,  # the machine itself must be sharp
     )
     with kernels.narrow_pytorch():
         population = Population(settings, task)
