@@ -146,6 +146,10 @@ def run_study(
     seconds = time.time() - config_file.stat().st_mtime  # since the study was begun
     kernel = kernels.resolve(*((config := next(iter(plan.values()))).kernel, config.device))
     provenance = results.collect_provenance(settings, seconds=seconds, kernel=kernel, device=config.device)
+    provenance |= {
+        "commit": " ".join(sorted(set(trials["commit"]))),
+        "dirty": any("dirty" in each for each in trials["commit"]),
+    }
     results.write_text(folder / "provenance.json", json.dumps(provenance, indent=1) + "\n")
     shutil.rmtree(folder / "blocks")
     return load_study(folder)
