@@ -3,6 +3,7 @@
 BUDGET = 120
 TASKS = all
 RESULTS = results
+RUNS = results/recorded
 SEED = 0
 CASES = 1000
 JOBS = 2
@@ -35,6 +36,7 @@ help: ## list the targets and the variables
 		'SEED=$(SEED)' 'of everything random' \
 		'CASES=$(CASES)' 'fresh cases behind every measured error' \
 		'RESULTS=$(RESULTS)' 'folder for runs, tables and figures' \
+		'RUNS=$(RUNS)' 'what make verify measures: a folder of runs, or a run' \
 		'JOBS=$(JOBS)' 'tasks at a time; the cores are shared out between them' \
 		'DEVICE=$(DEVICE)' 'cpu or cuda' \
 		'PYTHON=' 'interpreter to make .venv with, 3.11 or 3.12; the first one found by default' \
@@ -69,6 +71,9 @@ test: $(STAMP) ## run the tests
 reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
 	$(RUN) -m nram.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
 		--results "$(RESULTS)" --jobs $(JOBS) --device $(DEVICE)
+
+verify: $(STAMP) ## measure the recorded runs on fresh cases; fails if a number moved outside its interval
+	$(RUN) -m nram verify "$(RUNS)" --cases $(CASES)
 
 table: $(STAMP) ## write and print Table 1 from the runs that are there
 	$(RUN) -m nram.reproduce --results "$(RESULTS)" --table-only

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, search, study, table, compare, benchmark. It needs no Jupyter."""
+"""The command line: train, evaluate, verify, search, study, table, compare, benchmark. It needs no Jupyter."""
 
 import argparse
 import json
@@ -10,9 +10,10 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 import nram
-from nram import compare, experiment, results, tasks
+from nram import compare, experiment, results, tasks, verify
 from nram.arguments import Parser, positive, report, seed
 from nram.config import TrainConfig
 from nram.launch import LAUNCHERS
@@ -79,6 +80,20 @@ def table_command(arguments) -> None:
     if len(runs):
         print()
         print(results.effort_markdown(runs))
+
+
+def verify_command(arguments) -> int:
+    frame = verify.verify(
+        arguments.runs,
+        cases=arguments.cases,
+        max_complexity=arguments.max_complexity,
+        seed=arguments.seed,
+        progress=lambda folders: tqdm(folders, disable=arguments.quiet, desc="verifying", unit=" runs"),
+    )
+    print(verify.verify_markdown(frame))
+    if arguments.csv:
+        frame.to_csv(arguments.csv, index=False)
+    return 1 if frame["moved"].any() else 0
 
 
 def compare_command(arguments) -> None:
@@ -213,6 +228,15 @@ def make_parser() -> argparse.ArgumentParser:
     table.add_argument("runs", type=Path, nargs="?", default=Path("results/runs"), metavar="DIR")
     table.set_defaults(function=table_command)
 
+    again = commands.add_parser("verify", help="measure recorded runs anew: exit code 1 if a number moved")
+    again.add_argument("runs", type=Path, nargs="?", default=compare.PLACES["recorded"], metavar="DIR")
+    again.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity (1000)")
+    again.add_argument("--max-complexity", type=positive, default=50, help="no complexity above this (50)")
+    again.add_argument("--seed", type=seed, default=54321, help="of the cases")
+    again.add_argument("--csv", type=Path, help="write every number to this file too")
+    again.add_argument("--quiet", action="store_true", help="no progress bar")
+    again.set_defaults(function=verify_command)
+
     comparison = commands.add_parser("compare", help="two runs, or two folders of runs, side by side")
     comparison.add_argument(
         "sources",
@@ -235,10 +259,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code: 0, 2 with one line on what was wrong with the request, 130 if interrupted."""
+    """Run a command; the exit code: 0, 1 if a number moved, 2 after a wrong request, 130 if interrupted."""
     parsed = make_parser().parse_args(arguments)
     try:
-        parsed.function(parsed)
+        code = parsed.function(parsed)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("alloc|out of memory", str(error)):
             raise
@@ -247,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("nram: interrupted; a training goes on from its last save if the command is given again", file=sys.stderr)
         return 128 + signal.SIGINT
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":

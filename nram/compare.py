@@ -71,8 +71,12 @@ def compare(first: str | Path, second: str | Path, beside: str | Path | None = N
     return pd.DataFrame(rows, columns=columns)
 
 
-def difference_interval(first: tuple[float, int], second: tuple[float, int]) -> tuple[float, float]:
+def difference_interval(
+    first: tuple[float, int], second: tuple[float, int], z: float = 1.959964
+) -> tuple[float, float]:
     """The 95% interval of second - first, each (error, cases), by Newcombe's method from two Wilson intervals.
+
+    z: how many standard deviations of a normal distribution the interval holds, for another level than 95%.
 
     An error is a mean over cases of numbers in 0..1, whose variance is at most that of a share with the same mean: the
     interval is, if anything, too wide. An error of 0 cases counts as exact; one that is not known gives (nan, nan).
@@ -80,7 +84,7 @@ def difference_interval(first: tuple[float, int], second: tuple[float, int]) -> 
     bounds = []
     for error, cases in (first, second):
         known = cases > 0 and error == error
-        bounds.append(wilson_interval(error * cases, cases) if known else (error, error))
+        bounds.append(wilson_interval(error * cases, cases, z) if known else (error, error))
     (a, _), (b, _) = first, second
     (low_a, high_a), (low_b, high_b) = bounds
     below = ((b - low_b) ** 2 + (high_a - a) ** 2) ** 0.5

@@ -25,7 +25,7 @@ RANGES = {  # of settings that mean nothing outside
     "adam_betas": (0, 1 - 1e-9),
     "level_decay": (0, 1),
     "noise_eta": (0, 1e9),
-    "learning_rate": (0, 1e9),
+    "learning_rate": (0, 1e15),
     "output_scale": (0, 1e9),
     "entropy": (0, 1e9),
     "polish_learning_rate": (0, 1e9),

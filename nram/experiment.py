@@ -23,8 +23,13 @@ def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None)
 
 
 def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = True, **sweep) -> Evaluation:
-    """Evaluate what training found, with the time limit it was trained with; `sweep` goes to `evaluate`."""
+    """Evaluate what training found, with the time limit it was trained with; `sweep` goes to `evaluate`.
+
+    Raises ValueError if it found no machine.
+    """
     config = result.config
+    if result.machine is None:
+        raise ValueError("no machine is left: the numbers of all members stopped being finite")
     task = tasks.get(config.task).with_limit(config.limit_slope, config.limit_offset)
     return evaluate(
         result.machine,
@@ -59,6 +64,7 @@ def save(
         "training_seconds": round(result.seconds, 3),
         "members_started": result.members_started,
         "members_solved": result.members_solved,
+        "members_dead": result.members_dead,
         **{f"verification_{key}": value for key, value in result.verification.items()},
         **evaluation.metrics,
     }

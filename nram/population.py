@@ -239,6 +239,15 @@ class Population:
             self.task.key, config.num_registers, config.repetitions, config.controller, config.hidden, params
         )
 
+    def finite(self) -> Tensor:
+        """Whether a member's parameters and its optimiser's moments are all numbers: BoolTensor[P].
+
+        A second moment that overflowed would hold the member still for ever, with finite parameters.
+        """
+        return torch.stack(
+            [torch.isfinite(each).all(-1) for each in (self.theta, self.first_moment, self.second_moment)]
+        ).all(0)
+
     def level_error(self) -> Tensor:
         """The moving average of the error at d = D: [P]; 1 where no such example has been seen."""
         return torch.where(self.error_weight > 0, self.error_sum / self.error_weight.clamp(min=1e-9), 1.0)

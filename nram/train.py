@@ -28,15 +28,15 @@ QUICK_CASES = 100  # a member that fails on so few cases is not verified on all 
 class TrainResult:
     """What training leaves.
 
-    machine: the best machine found. solved: error 0, fuzzy and discretized, on all verification cases.
-    stopped_by: "solved", "budget", "trials" (all have ended) or "interrupt". verification: the best machine's errors on
-    those cases. history: one row per progress update. trials: one row per started seed. batches: training steps of the
-    population. seconds: of all this, the compilation of the kernels apart. earlier_seconds: of these, what processes
-    before this one had spent; resumed: how often the training was taken up again. started_at: when it began, in Unix
-    time.
+    machine: the best machine found; None if all members died and none was replaced. solved: error 0, fuzzy and
+    discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or "interrupt".
+    verification: the best machine's errors on those cases. history: one row per progress update. trials: one row per
+    started seed. batches: training steps of the population. seconds: of all this, the compilation of the kernels apart.
+    earlier_seconds: of these, what processes before this one had spent; resumed: how often the training was taken up
+    again. started_at: when it began, in Unix time.
     """
 
-    machine: Machine
+    machine: Machine | None
     config: TrainConfig
     solved: bool
     stopped_by: str
@@ -57,6 +57,11 @@ class TrainResult:
     @property
     def members_solved(self) -> int:
         return int(self.trials.solved.sum())
+
+    @property
+    def members_dead(self) -> int:
+        """Seeds given up because a number of theirs was not finite."""
+        return int((self.trials.ended == "dead").sum())
 
 
 @torch.no_grad()
@@ -142,7 +147,7 @@ def polish(
         for batch in range(first, config.polish_batches):
             population.learning_rate.fill_(config.polish_learning_rate * (1 - batch / config.polish_batches))
             train_step(population, generator)
-            if (batch + 1) % POLISH_VERIFY_EVERY == 0 and torch.isfinite(population.theta).all():
+            if (batch + 1) % POLISH_VERIFY_EVERY == 0 and population.finite().all():
                 found = verify(population.machine(0), task, config, config.verify_cases, seed=config.seed + 2 + batch)
                 if is_solved(found):
                     polished, verification = population.machine(0), found
@@ -312,13 +317,18 @@ def _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_tr
     if checkpoint and saved_at != batches:
         save()
     seconds = time.monotonic() - started
-    record_members(population)
-    if best is None or (best[0][0] and running(population)):
+    *_, finite = record_members(population)
+    for member in running(population):
+        if not finite[member]:
+            close(member, "dead")
+            if config.replacement:
+                population.start(member)
+    if population.finite().any() and (best is None or (best[0][0] and running(population))):
         consider(most_advanced(population))
     for member in running(population):
         close(member, stopped_by if stopped_by != "solved" else "stopped")
     history.append(progress_row(population, batches, seconds))
-    (not_solved, *_), machine, verification = best
+    (not_solved, *_), machine, verification = best or ((True,), None, {})
     if not not_solved and not config.keep_going and config.polish_batches:
         machine, verification = polish(machine, config, task, checkpoint=checkpoint, name="final")
         seconds = time.monotonic() - started
@@ -342,7 +352,7 @@ def _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_tr
 def record_members(population: Population) -> tuple[Tensor, Tensor, Tensor]:
     """Bring the trials' rows up to date; (level, moving error, whether the parameters are finite), each [P], on CPU."""
     level, error = population.level.cpu(), population.level_error().cpu()
-    finite = torch.isfinite(population.theta).all(-1).cpu()
+    finite = population.finite().cpu()
     age = population.age.tolist()
     for member in range(len(level)):
         row = population.row(member)
@@ -398,7 +408,7 @@ def check_members(population: Population, consider, close) -> bool:
 
 def most_advanced(population: Population) -> int:
     """The finite member with the highest level, then the smallest error."""
-    finite = torch.isfinite(population.theta).all(-1)
+    finite = population.finite()
     merit = torch.where(finite, population.level - population.level_error().clamp(max=0.999), -1.0)
     return int(merit.argmax())
 
