@@ -234,10 +234,25 @@ class TrainConfig:
                 )
 
     @classmethod
-    def for_task(cls, task: str, **overrides) -> "TrainConfig":
-        """The recommended settings for a task. Raises ValueError naming the valid names for an unknown one."""
-        tasks.get(task)
-        return cls.from_dict({"task": task, **RECIPES.get(task, {}), **overrides})
+    def for_task(cls, task: str | tasks.Task, **overrides) -> "TrainConfig":
+        """The recommended settings for one of the ten tasks by its key, or the defaults for a task of one's own.
+
+        Raises ValueError naming the valid names for an unknown one, and for a task of one's own under a key of the ten.
+        """
+        if not isinstance(task, tasks.Task):
+            tasks.get(task)
+            return cls.from_dict({"task": task, **RECIPES.get(task, {}), **overrides})
+        if task.key in tasks.KEYS:
+            raise ValueError(f"{task.key!r} is one of the ten tasks: give a task of your own another key")
+        difficulty = overrides.get("train_difficulty") or task.train_difficulty
+        sizes = {
+            "train_difficulty": difficulty,
+            "start_difficulty": task.min_difficulty,
+            "num_cells": max(3, task.min_cells(difficulty)),
+            "limit_slope": task.limit_slope,
+            "limit_offset": task.limit_offset,
+        }
+        return cls.from_dict({"task": task.key, **sizes, **overrides})
 
     @classmethod
     def from_dict(cls, settings: dict) -> "TrainConfig":

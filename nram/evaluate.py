@@ -84,8 +84,10 @@ def evaluate(
     num_cells = num_cells or task.min_cells(train_difficulty)
     generator = torch.Generator().manual_seed(seed)
     low = task.min_difficulty
-    at = list(complexities) if complexities is not None else list(range(low, 51))
-    uniform = list(uniform_complexities) if uniform_complexities is not None else list(UNIFORM_COMPLEXITIES)
+    high = min(50, task.max_difficulty or 50)
+    at = list(complexities) if complexities is not None else list(range(low, high + 1))
+    uniform = [each for each in UNIFORM_COMPLEXITIES if each <= high]
+    uniform = list(uniform_complexities) if uniform_complexities is not None else uniform
     plan = [("at", train_difficulty)] * (train_difficulty not in at)
     plan += [("at", complexity) for complexity in at] + [("uniform", complexity) for complexity in uniform]
     rows = []

@@ -1,6 +1,7 @@
 """A whole run: train, evaluate, save."""
 
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import tqdm
@@ -8,10 +9,11 @@ import tqdm
 from nram import kernels, model, results, tasks
 from nram.checkpoint import Checkpoint
 from nram.config import TrainConfig
-from nram.evaluate import Evaluation, evaluate
-from nram.train import TrainResult, train
+from nram.evaluate import Evaluation, evaluate, summarize
+from nram.tasks import Task
+from nram.train import TrainResult, task_of, train
 
-__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "run", "save"]
+__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "load", "measure_again", "run", "save"]
 
 
 def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
@@ -22,18 +24,19 @@ def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None)
     return Checkpoint(Path(folder) / f".training-{name}", settings)
 
 
-def evaluate_result(result: TrainResult, cases: int = 1000, progress: bool = True, **sweep) -> Evaluation:
+def evaluate_result(
+    result: TrainResult, cases: int = 1000, progress: bool = True, task: Task | None = None, **sweep
+) -> Evaluation:
     """Evaluate what training found, with the time limit it was trained with; `sweep` goes to `evaluate`.
 
-    Raises ValueError if it found no machine.
+    task: the task itself, where it is none of the ten. Raises ValueError if training found no machine.
     """
     config = result.config
     if result.machine is None:
         raise ValueError("no machine is left: the numbers of all members stopped being finite")
-    task = tasks.get(config.task).with_limit(config.limit_slope, config.limit_offset)
     return evaluate(
         result.machine,
-        task,
+        task_of(config, task),
         train_difficulty=config.train_difficulty,
         num_cells=config.num_cells,
         cases=cases,
@@ -88,6 +91,31 @@ def save(
     return saved
 
 
+def load(folder: str | Path) -> tuple[TrainResult, Evaluation]:
+    """What training found and evaluation measured in a finished run. Errors as `results.load_run`.
+
+    Of a run of an earlier version: the configuration lacks settings that this one has no more (config.json has them),
+    and no trial has a parent.
+    """
+    saved = results.load_run(folder)
+    trials = saved.trials if "parent" in saved.trials else saved.trials.assign(parent=-1)
+    known = {each.name for each in fields(TrainConfig)}
+    metrics, before = saved.metrics, "verification_"
+    result = TrainResult(
+        machine=model.load(folder),
+        config=TrainConfig.from_dict({name: value for name, value in saved.config.items() if name in known}),
+        solved=metrics["solved"],
+        stopped_by=metrics["stopped_by"],
+        verification={name.removeprefix(before): metrics[name] for name in metrics if name.startswith(before)},
+        history=saved.history,
+        trials=trials,
+        batches=metrics["batches"],
+        seconds=metrics["training_seconds"],
+    )
+    train_difficulty = result.config.train_difficulty
+    return result, Evaluation(summarize(saved.generalization, train_difficulty), saved.generalization)
+
+
 def run(
     config: TrainConfig,
     folder: str | Path,
@@ -96,8 +124,9 @@ def run(
     max_complexity: int = 50,
     progress: bool = True,
     name: str | None = None,
+    task: Task | None = None,
 ) -> Path:
-    """Train, evaluate and save; returns the run's folder.
+    """Train, evaluate and save; returns the run's folder. task: the task itself, where it is none of the ten.
 
     A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced. A
     training of the same configuration that was interrupted is gone on with.
@@ -106,9 +135,10 @@ def run(
     if done is not None:
         return done
     started = time.monotonic()
-    result = train(config, progress=progress, checkpoint=checkpoint(folder, config, name))
-    complexities = range(tasks.get(config.task).min_difficulty, max_complexity + 1)
-    evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress)
+    result = train(config, progress=progress, task=task, checkpoint=checkpoint(folder, config, name))
+    limited = task_of(config, task)
+    complexities = range(limited.min_difficulty, min(max_complexity, limited.max_difficulty or max_complexity) + 1)
+    evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress, task=task)
     return save(folder, result, evaluation, time.monotonic() - started, name)
 
 

@@ -16,7 +16,7 @@ from nram.config import TrainConfig
 from nram.model import Machine
 from nram.population import FRUITLESS, PATIENCE, VERIFY_EVERY, Population, smallest_memory, train_step
 
-__all__ = ["TrainConfig", "TrainResult", "polish", "train", "verify"]
+__all__ = ["TrainConfig", "TrainResult", "polish", "task_of", "train", "verify"]
 
 CHECK_EVERY = 10  # batches between looks at the members' state: restarts, candidates, progress bar
 SMALL_SIZES = 5  # difficulties that are verified in memories as small as they allow
@@ -62,6 +62,15 @@ class TrainResult:
     def members_dead(self) -> int:
         """Seeds given up because a number of theirs was not finite."""
         return int((self.trials.ended == "dead").sum())
+
+
+def task_of(config: TrainConfig, task: tasks.Task | None = None) -> tasks.Task:
+    """The configuration's task with its time limit; `task` must be given where it is none of the ten, and its own."""
+    if task is None and config.task not in tasks.KEYS:
+        raise ValueError(f"{config.task!r} is none of the ten tasks: give the task itself too, as task=...")
+    if task is not None and task.key != config.task:
+        raise ValueError(f"the settings are those of task {config.task!r}, not of {task.key!r}")
+    return (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
 
 
 @torch.no_grad()
@@ -121,7 +130,7 @@ def polish(
 
     checkpoint: where the state is saved as it goes, under `name`; what is saved there is gone on from.
     """
-    task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
+    task = task_of(config, task)
     settings = replace(
         config,
         population=1,
@@ -215,7 +224,7 @@ def train(
 
 
 def _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_trial) -> TrainResult:
-    task = (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
+    task = task_of(config, task)
     if kernels.will_compile(config.kernel, config.device):
         bar.set_description("compiling the kernels, once")
     kernels.warm_up(config.kernel, config.device)

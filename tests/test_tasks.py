@@ -475,7 +475,7 @@ def own_task(**changes):
 
 def test_the_documented_task_of_ones_own_works():
     batch = own_task()
-    assert batch.memory.shape == (3, 10) and batch.limit.tolist() == [5, 12, 7]
+    assert batch.memory.shape == (3, 10) and batch.limit.tolist() == [3, 10, 5]
     for d, memory, target, output in rows(batch):
         assert output == [0] and memory[0] == 0
         assert all(memory[1 : d + 1]) and not any(memory[d + 1 :])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nram import population, tasks, train
+from nram import experiment, population, results, tasks, train
 from nram.config import TrainConfig
 from nram.kernels import adam
 from nram.machine import Outcome, unroll
@@ -275,3 +275,36 @@ def test_sharpened_parameters_are_multiples_in_the_output_layer_alone():
         assert torch.allclose(sharper["output_bias"][member], expected)
     assert len({round(factor, 4) for factor in factors[:, 0, 0].tolist()}) == 3
     assert all(sharper[name] is value for name, value in members.params.items() if not name.startswith("output_"))
+
+
+def test_a_task_of_ones_own_is_trained_measured_and_saved(tmp_path):
+    own = dataclasses.replace(tasks.get("increment"), key="own", max_difficulty=6, train_difficulty=3, limit_offset=5)
+    config = TrainConfig.for_task(own, budget_seconds=0.0, population=2, hidden=4, kernel="reference")
+    assert (config.task, config.num_cells, config.train_difficulty) == ("own", 4, 3)
+    assert (config.limit_slope, config.limit_offset, config.start_difficulty) == (1, 5, 1)
+    folder = experiment.run(config, tmp_path, cases=5, progress=False, task=own)
+    run = results.load_run(folder)
+    at = run.generalization[run.generalization["mode"] == "at"]
+    assert folder.name.startswith("own-") and sorted(at["complexity"].unique()) == [1, 2, 3, 4, 5, 6]
+    result, evaluation = experiment.load(folder)
+    assert result.config == config and result.machine.task == "own"
+    assert evaluation.generalization.equals(run.generalization)
+    assert results.table1(results.load_runs(tmp_path))["runs"].isna().all()
+
+
+def test_a_task_of_ones_own_must_be_given_and_have_a_name_of_its_own():
+    own = dataclasses.replace(tasks.get("copy"), key="own")
+    config = TrainConfig.for_task(own, train_difficulty=2, budget_seconds=0.0)
+    assert config.num_cells == own.min_cells(2)
+    with pytest.raises(ValueError, match="give the task itself too"):
+        train.train(config, progress=False)
+    with pytest.raises(ValueError, match="settings are those of task 'own', not of 'copy'"):
+        train.train(config, progress=False, task=tasks.get("copy"))
+    with pytest.raises(ValueError, match="another key"):
+        TrainConfig.for_task(tasks.get("copy").with_limit(1, 9))
+
+
+def test_what_was_saved_is_what_is_loaded():
+    result, evaluation = experiment.load(results.CHECKOUT / "results" / "recorded" / "copy")
+    assert result.solved and result.members_solved == 1 and result.verification["fuzzy_error"] == 0
+    assert evaluation.metrics["fuzzy_train_error"] == 0 and evaluation.metrics["max_complexity"] == 50

@@ -1,6 +1,8 @@
 """What a task is: sizes, a time limit, a generator of examples, and a plain solver to check it against.
 
-A task of one's own needs no more than a function that draws examples. Here is the sum of an array that ends in NULL:
+A task of one's own needs no more than a function that draws examples. A machine learns it by
+`train(TrainConfig.for_task(total), task=total)`; `nram.experiment.run(config, folder, task=total)` measures and saves
+it too. `notebooks/70_your_own_task.ipynb` shows all of it. Here is the sum of an array that ends in NULL:
 
     def draw_sum(difficulty, num_cells, generator):
         cell = torch.arange(num_cells, device=difficulty.device)
@@ -13,7 +15,7 @@ A task of one's own needs no more than a function that draws examples. Here is t
 
     total = Task(
         key="sum", title="Sum", min_difficulty=1, train_difficulty=8,
-        cells_slope=1, cells_offset=2, limit_slope=1, limit_offset=4, generate=draw_sum,
+        cells_slope=1, cells_offset=2, limit_slope=1, limit_offset=2, generate=draw_sum,
     )
     batch = total.sample(torch.tensor([1, 8, 3]), num_cells=total.min_cells(8))
 """
