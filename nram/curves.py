@@ -26,6 +26,7 @@ __all__ = [
     "learning",
     "levels_of_trials",
     "memory_over_time",
+    "panel",
     "reach",
     "save",
     "solved_by_batches",
@@ -157,6 +158,16 @@ def error_by_complexity(frame: pd.DataFrame, train_difficulties: dict[str, int])
     figure.supylabel("error (share of cells)", fontsize="medium")
     if labelled is not None:
         figure.legend(*labelled.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def panel(frame: pd.DataFrame, train_difficulty: int) -> Figure:
+    """One small panel: a run's error over complexity, fuzzy and discretized. frame: its rows of one mode."""
+    with sns.axes_style("whitegrid"), sns.plotting_context("paper"):
+        figure = Figure(figsize=(2.6, 2.0), layout="constrained")
+        axes = figure.subplots()
+    _error_lines(axes, frame, train_difficulty)
+    axes.set(xlabel="", ylabel="")
     return figure
 
 

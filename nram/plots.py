@@ -13,12 +13,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, PathPatch, Rectangle
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from nram.circuit import Layout
 from nram.program import Circuit, Step
 
-__all__ = ["circuit", "circuits", "entropy", "execution", "fuzzy_circuit"]
+__all__ = ["circuit", "circuits", "entropies", "execution", "fuzzy_circuit", "places", "wires"]
 
 COLORS = sns.color_palette("colorblind")
 READ_COLOR, WRITE_COLOR = COLORS[0], COLORS[3]
@@ -36,7 +37,7 @@ def circuit(wired: Circuit, title: str = "") -> Figure:
 
 def circuits(by_title: dict[str, Circuit]) -> Figure:
     """Several circuits, one below the other, each drawn as by `circuit`."""
-    return _draw({title: (wired.layout, _edges(wired.pruned())) for title, wired in by_title.items()})
+    return _draw({title: (wired.layout, wires(wired.pruned())) for title, wired in by_title.items()})
 
 
 def fuzzy_circuit(layout: Layout, logits: Tensor, title: str = "") -> Figure:
@@ -52,7 +53,8 @@ def fuzzy_circuit(layout: Layout, logits: Tensor, title: str = "") -> Figure:
     return _draw({title: (layout, _used(layout, edges))})
 
 
-def _edges(wired: Circuit) -> list[Edge]:
+def wires(wired: Circuit) -> list[Edge]:
+    """A circuit's connections: (source, module or None, number of the input or of the register, weight 1)."""
     edges = [
         (source, index, position, 1.0)
         for index, found in enumerate(wired.inputs)
@@ -77,7 +79,7 @@ def _used(layout: Layout, edges: list[Edge]) -> list[Edge]:
 def _draw(panels: dict[str, tuple[Layout, list[Edge]]]) -> Figure:
     sizes = []
     for layout, edges in panels.values():
-        _, lanes = _places(layout, edges)
+        _, lanes = places(layout, edges)
         sizes.append(0.9 + 0.33 * (max(lanes.values(), default=0) - min(lanes.values(), default=0) + 2))
     with sns.axes_style("white"), sns.plotting_context("notebook", font_scale=0.9):
         figure = Figure(figsize=(9.0, sum(sizes)), layout="constrained")
@@ -89,7 +91,7 @@ def _draw(panels: dict[str, tuple[Layout, list[Edge]]]) -> Figure:
     return figure
 
 
-def _places(layout: Layout, edges: list[Edge]) -> tuple[dict[int, float], dict[int, float]]:
+def places(layout: Layout, edges: list[Edge]) -> tuple[dict[int, float], dict[int, float]]:
     """Where sources stand: column and lane by source number; new register r is number num_sources + r.
 
     Lanes are chosen, one module after the other and again, so that wires are short and pass beside the boxes.
@@ -142,7 +144,7 @@ def _ease(share: float) -> float:
 
 def _draw_circuit(axes, layout: Layout, edges: list[Edge]) -> None:
     num_registers, num_sources = layout.num_registers, layout.num_sources
-    column, lane = _places(layout, edges)
+    column, lane = places(layout, edges)
     arity = {num_registers + index: module.arity for index, module in enumerate(layout.modules)}
     for source, module, position, weight in sorted(edges, key=lambda edge: edge[3]):
         target = num_sources + position if module is None else num_registers + module
@@ -248,13 +250,23 @@ def execution(steps: Sequence[Step], title: str = "", most_steps: int = 40, most
     return figure
 
 
-def entropy(frame: pd.DataFrame, title: str = "") -> Figure:
-    """How discrete a run is: mean entropies over time (see `nram.history.History.entropy`); by `run`, if it has one."""
+def entropies(frame: pd.DataFrame) -> Figure:
+    """How discrete runs are: mean entropies over time (see `nram.history.History.entropy`), a panel for each `run`."""
+    runs = frame["run"].unique()
+    columns = min(len(runs), 2)
+    rows = -(-len(runs) // columns)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
-        figure = Figure(figsize=(9.0, 3.0), layout="constrained")
-        axes = figure.subplots()
-    style = "run" if "run" in frame.columns else "of"
-    sns.lineplot(frame, x="timestep", y="bits", hue="of", style=style, markers=True, palette="colorblind", ax=axes)
-    axes.legend(title=None, frameon=True, fontsize=8)
-    axes.set(title=title, ylabel="mean entropy (bits)", ylim=(min(-0.02, -0.03 * frame["bits"].max()), None))
+        figure = Figure(figsize=(9.0, 0.8 + 2.1 * rows), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in axes[len(runs) :]:
+        panel.set_axis_off()
+    for panel, run in zip(axes, runs, strict=False):
+        of_run = frame[frame["run"] == run]
+        sns.lineplot(of_run, x="timestep", y="bits", hue="of", style="of", markers=True, palette="colorblind", ax=panel)
+        panel.set(title=run, xlabel="timestep", ylabel="", ylim=(min(-0.02, -0.03 * of_run["bits"].max()), None))
+        panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        labels = panel.get_legend_handles_labels()
+        panel.get_legend().remove()
+    figure.supylabel("mean entropy (bits)", fontsize="medium")
+    figure.legend(*labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return figure

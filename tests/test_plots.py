@@ -2,6 +2,7 @@
 
 import io
 
+import pandas as pd
 import pytest
 import torch
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
@@ -112,7 +113,9 @@ def test_entropy_is_zero_for_one_hot_circuits_and_not_for_soft_ones():
     assert set(sharp["of"]) == {"register", "memory cell", "choice of the circuit", "choice in use"}
     assert sharp["bits"].abs().max() < 1e-6
     assert (soft[soft["timestep"] == 7]["bits"] > 0.1).all()
-    assert len(plots.entropy(soft).axes[0].lines) >= 4
+    both = plots.entropies(pd.concat([sharp.assign(run="sharp"), soft.assign(run="soft")]))
+    assert [axes.get_title() for axes in both.axes] == ["sharp", "soft"]
+    assert all(len(axes.lines) >= 4 for axes in both.axes)
 
 
 def test_pictures_can_be_saved(tmp_path):

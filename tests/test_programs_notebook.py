@@ -40,7 +40,7 @@ def execute(monkeypatch):
 
     def execute(**parameters) -> list:
         shown, names = [], {}
-        monkeypatch.setattr("IPython.display.display", shown.append)
+        monkeypatch.setattr("IPython.display.display", lambda each, **_: shown.append(each))
         for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
             if cell.cell_type == "code":
                 *statements, last = ast.parse(cell.source.replace("%matplotlib inline\n", "")).body
@@ -75,11 +75,11 @@ def test_programs_of_some_runs(execute, tmp_path):
         and "**Increment**: first error at length 2" in text
     )
     assert "Access: right for every n >= 1" in text
-    assert sum(isinstance(each, Figure) for each in shown) == 10 + 4 + 2
+    assert sum(isinstance(each, Figure) for each in shown) == 10 + 4 + 1
     (lengths,) = (each for each in shown if isinstance(each, pd.DataFrame) and "first failure" in each)
     assert lengths.set_index("task").loc["access", "200"] == "0 of 10"
     written = {path.name for path in (tmp_path / "figures").rglob("*")}
-    assert {"access.py", "access.json", "circuits_access.svg", "execution_access.svg", "entropy_access.svg"} <= written
+    assert {"access.py", "access.json", "circuits_access.svg", "execution_access.svg", "entropy.svg"} <= written
 
 
 def test_programs_of_no_runs(execute, tmp_path, monkeypatch):

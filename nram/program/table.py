@@ -32,7 +32,8 @@ class Row(NamedTuple):
 class Step(NamedTuple):
     """One timestep of a traced run: registers and memory at its start, then what happened.
 
-    reads: (pointer, value) of every READ in use; writes: (pointer, value) of every WRITE in use.
+    reads: (pointer, value) of every READ in use; writes: (pointer, value) of every WRITE in use. values: of every
+    source, registers first, then modules; None for a module that is not in use.
     """
 
     registers: tuple[int, ...]
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     row: Row
     reads: tuple[tuple[int, int], ...]
     writes: tuple[tuple[int, int], ...]
+    values: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,10 @@ class Program:
             row = self.rows.get((state, zero_pattern(registers)))
             if row is None:
                 raise ValueError(f"the program has no row for state {state} and registers {registers}")
-            before = tuple(registers), tuple(memory)
-            registers, reads, writes = run_circuit(self.circuits[row.circuit], registers, memory)
-            yield Step(*before, row, tuple(reads), tuple(writes))
+            before, circuit = (tuple(registers), tuple(memory)), self.circuits[row.circuit]
+            values = source_values(circuit, registers, memory)
+            registers, reads, writes = _outcome(circuit, values)
+            yield Step(*before, row, tuple(reads), tuple(writes), tuple(values))
             if row.stop:
                 break
             state = row.next_state
@@ -285,7 +288,12 @@ def zero_pattern(registers) -> int:
 
 def run_circuit(circuit: Circuit, registers: list[int], memory: list[int]):
     """One timestep on Python integers, `memory` changed in place: (new registers, reads, writes); see `Step`."""
-    num_cells, values, reads, writes = len(memory), list(registers), [], []
+    return _outcome(circuit, source_values(circuit, registers, memory))
+
+
+def source_values(circuit: Circuit, registers: list[int], memory: list[int]) -> list[int | None]:
+    """Every source's value in one timestep on Python integers (see `Step`); `memory` is changed in place."""
+    num_cells, values = len(memory), list(registers)
     for module, found in zip(circuit.layout.modules, circuit.inputs, strict=True):
         if found is None and module.arity:
             values.append(None)
@@ -293,13 +301,22 @@ def run_circuit(circuit: Circuit, registers: list[int], memory: list[int]):
         inputs = [values[source] for source in found or ()]
         if module.name == "READ":
             values.append(memory[inputs[0]])
-            reads.append((inputs[0], values[-1]))
         elif module.name == "WRITE":
             memory[inputs[0]] = inputs[1]
             values.append(0)
-            writes.append(tuple(inputs))
         else:
             values.append(module.integer(*inputs, *[0] * (2 - module.arity), num_cells))
+    return values
+
+
+def _outcome(circuit: Circuit, values: list[int | None]):
+    """(new registers, reads, writes) of the timestep in which a circuit's sources had these values."""
+    reads, writes, first = [], [], circuit.layout.num_registers
+    for index, (module, found) in enumerate(zip(circuit.layout.modules, circuit.inputs, strict=True)):
+        if found and module.name == "READ":
+            reads.append((values[found[0]], values[first + index]))
+        elif found and module.name == "WRITE":
+            writes.append((values[found[0]], values[found[1]]))
     return [values[source] for source in circuit.registers], reads, writes
 
 
