@@ -24,7 +24,7 @@ CONDA_TOOL = $(shell for each in mamba conda micromamba; do \
 STAMP = $(ENV)/.made-with-$(if $(CONDA),conda,venv)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test reproduce table compare lab lint clean
+.PHONY: help env test reproduce table compare recorded report lab lint clean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ table: $(STAMP) ## write and print Table 1 from the runs that are there
 
 compare: $(STAMP) ## print the runs that are there beside the recorded ones and the paper
 	$(RUN) -m nram compare --mine "$(RESULTS)/runs"
+
+recorded: $(STAMP) ## execute the notebooks on the recorded runs, renew the README's tables and picture
+	$(RUN) -m nram recorded
+
+report: $(STAMP) ## write results/report/index.html: tables, curves, traces to step through, notebooks
+	$(RUN) -m nram report --out "$(RESULTS)/report"
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(RUN) -m jupyterlab notebooks

@@ -150,6 +150,21 @@ def study_command(arguments) -> None:
     print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")
 
 
+def recorded_command(arguments) -> None:
+    from nram import recorded
+
+    recorded.trace_picture(recorded.RECORDED / recorded.TRACED, recorded.RECORDED / "trace.png")
+    recorded.update_readme()
+    if not arguments.tables:
+        recorded.execute_notebooks(arguments.notebooks)
+
+
+def report_command(arguments) -> None:
+    from nram import report
+
+    print(report.build(arguments.runs or results.CHECKOUT / "results" / "recorded", arguments.out))
+
+
 def benchmark_command(arguments) -> None:
     from nram import benchmark, speed
 
@@ -247,6 +262,16 @@ def make_parser() -> argparse.ArgumentParser:
     comparison.add_argument("--mine", type=Path, default=compare.MINE, metavar="DIR", help="what mine stands for")
     comparison.add_argument("--csv", type=Path, help="write the frame to this file too")
     comparison.set_defaults(function=compare_command)
+
+    showing = commands.add_parser("recorded", help="the recorded runs' notebooks and tables anew")
+    showing.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="only these, such as 20_table1")
+    showing.add_argument("--tables", action="store_true", help="only the README's tables and picture")
+    showing.set_defaults(function=recorded_command)
+
+    site = commands.add_parser("report", help="a static site of a folder of runs: tables, curves, traces, notebooks")
+    site.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (the recorded ones)")
+    site.add_argument("--out", type=Path, default=Path("results/report"), metavar="DIR", help="(results/report)")
+    site.set_defaults(function=report_command)
 
     speed = commands.add_parser("benchmark", help="measure the speed of everything beside the reference and the limits")
     speed.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file too")

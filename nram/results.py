@@ -32,6 +32,7 @@ from nram.model import FORMAT, WEIGHTS, load_weights, weights_bytes
 
 __all__ = [
     "Run",
+    "all_reached",
     "best_runs",
     "collect_provenance",
     "config_hash",
@@ -43,8 +44,11 @@ __all__ = [
     "paper_execution",
     "paper_gradient_noise",
     "paper_table1",
+    "reached",
+    "readme_tables",
     "run_name",
     "save_run",
+    "summary_markdown",
     "table1",
     "table1_markdown",
     "to_markdown",
@@ -544,6 +548,68 @@ def table1_markdown(table: pd.DataFrame) -> str:
         "complexity of generalization; compared for discretization. Each of our rows is the best of the task's runs."
     )
     return f"{to_markdown(shown)}\n{note}\n"
+
+
+def reached(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether ours is as good as the paper's, in every cell of `table1`: True, False, or None where that is not known.
+
+    Columns: task, train_error, generalization, discretization. An error reaches the paper's if it is not larger.
+    "Perfect" reaches everything, and nothing else reaches it. The paper's other words are no numbers: what has not its
+    train error does not reach them either; with it, generalization stays open, and a discretized machine that differs
+    from the fuzzy one is what the paper reports. None too where nothing was run.
+    """
+    rows = []
+    for row in table.itertuples():
+        if pd.isna(row.runs):
+            rows.append({"task": row.task, "train_error": None, "generalization": None, "discretization": None})
+            continue
+        trained = bool(row.train_error <= row.paper_train_error)
+        judged = {"task": row.task, "train_error": trained}
+        for name, with_train_error in (("generalization", None), ("discretization", True)):
+            ours, paper = getattr(row, name), getattr(row, f"paper_{name}")
+            failed = paper == "perfect" or not trained
+            judged[name] = True if ours == "perfect" else False if failed else with_train_error
+        rows.append(judged)
+    return pd.DataFrame(rows, dtype=object)
+
+
+MARKS = {True: "✓", False: "✗", None: "○"}
+
+
+def summary_markdown(table: pd.DataFrame) -> str:
+    """Table 1 in few words: what `table1` gives, each of our cells with a mark (see `reached`)."""
+    names = ("train_error", "generalization", "discretization")
+    judged = reached(table).set_index("task")
+    rows = []
+    for _, row in table.iterrows():
+        shown = {"task": row["task"]}
+        for name in names:
+            heading = name.replace("_", " ")
+            ours = "not run" if pd.isna(row["runs"]) else row[name]
+            ours = f"{ours:.4g}" if isinstance(ours, float) else ours.partition(", ")[0]
+            shown[f"{heading}: paper"] = row[f"paper_{name}"]
+            shown[f"{heading}: ours"] = f"{MARKS[judged.loc[row['task'], name]]} {ours}"
+        rows.append(shown)
+    done = table[table["runs"].notna()]
+    said = f"{len(all_reached(table))} of {len(table)} tasks reach the paper wherever it gives a number."
+    if len(done):
+        train, each, compared = (done[f"{name}_cases"].min() for name in ("train", "generalization", "discretization"))
+        said += (
+            f" Behind our errors are at least {train:,} fresh cases, for generalization {each:,} at each complexity "
+            f"up to {PERFECT_UP_TO}, for discretization {compared:,}."
+        )
+    return f"{to_markdown(pd.DataFrame(rows))}\n{said}\n"
+
+
+def all_reached(table: pd.DataFrame) -> list[str]:
+    """The tasks that were run and fall short of the paper in no column of `table1` (see `reached`)."""
+    judged = reached(table[table["runs"].notna()])
+    return judged.loc[~judged.isin([False]).any(axis=1), "task"].tolist() if len(judged) else []
+
+
+def readme_tables(runs: pd.DataFrame) -> dict[str, str]:
+    """The README's tables by the names of their marks: `runs` is what `load_runs` gives."""
+    return {"table1": summary_markdown(table1(runs)), "effort": effort_markdown(runs)}
 
 
 def write_table1(results: str | Path) -> pd.DataFrame:

@@ -52,12 +52,9 @@ def test_every_row_of_deviations_names_what_exists():
 
 def test_the_tables_are_those_of_the_recorded_runs():
     runs = results.load_runs(results.CHECKOUT / "results" / "recorded")
-    for name, expected in {
-        "table1": results.table1_markdown(results.table1(runs)),
-        "effort": results.effort_markdown(runs),
-    }.items():
+    for name, expected in results.readme_tables(runs).items():
         (block,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
-        assert block.strip() == expected.strip(), f"python -m nram table results/recorded prints the present {name}"
+        assert block.strip() == expected.strip(), f"python -m nram recorded --tables renews {name}"
 
 
 def test_the_example_runs(tmp_path, monkeypatch):

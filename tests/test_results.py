@@ -359,3 +359,33 @@ def test_the_paper_is_there():
         assert results.paper_execution(task)["step"].iloc[0] == 1
     with pytest.raises(ValueError, match="no execution of 'merge'; it has copy"):
         results.paper_execution("merge")
+
+
+def test_what_reaches_the_paper():
+    def table(**ours):
+        row = {"task": "copy", "runs": 1, "paper_train_error": 0.01, "train_error": 0.01}
+        row |= {"paper_generalization": "perfect", "generalization": "perfect"}
+        row |= {"paper_discretization": "perfect", "discretization": "perfect"}
+        return pd.DataFrame([row | ours])
+
+    def marks(**ours):
+        return results.reached(table(**ours)).iloc[0, 1:].tolist()
+
+    assert marks() == [True, True, True] and results.all_reached(table()) == ["copy"]
+    assert marks(train_error=0.02) == [False, True, True] and results.all_reached(table(train_error=0.02)) == []
+    failing = {"generalization": "first error at 20 (0.1)", "discretization": "3 of 10 outputs differ, error 1 at 9"}
+    assert marks(**failing) == [True, False, False]
+    words = {"paper_generalization": "weak", "paper_discretization": "hurts performance"}
+    assert marks(**words) == [True, True, True]
+    assert marks(**words, **failing) == [True, None, True]
+    assert marks(**words, **failing, train_error=0.5) == [False, False, False]
+    assert marks(runs=pd.NA) == [None, None, None] and results.all_reached(table(runs=pd.NA)) == []
+
+
+def test_the_short_table_says_what_is_behind_it():
+    runs = results.load_runs(results.CHECKOUT / "results" / "recorded")
+    text = results.summary_markdown(results.table1(runs))
+    assert "| copy | 0 | ✓ 0 | perfect | ✓ perfect | perfect | ✓ perfect |" in text
+    assert "tasks reach the paper wherever it gives a number. Behind our errors are at least 1,000 fresh cases" in text
+    nothing = results.summary_markdown(results.table1(runs.iloc[:0]))
+    assert nothing.count("○ not run") == 30 and "0 of 10 tasks" in nothing and "Behind" not in nothing
