@@ -114,36 +114,38 @@ def run_study(
     """Run a study, or what is left of it, in `folder`/<name>: the frame of its trials.
 
     say(text) is told of every population that has ended. launcher: how populations are run (see `nram.launch.launch`).
-    Raises ValueError if the folder holds another study.
+    What the plan has gained since the study was finished is run and added. Raises ValueError if the folder holds
+    another study, or this one with other settings.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
     plan = configurations(name, seeds, batches)
     settings = [{"setting": key[0], "variant": key[1], **config.to_dict()} for key, config in plan.items()]
     settings = {"study": name, "about": STUDIES[name]["about"], "seeds": number, "configurations": settings}
-    config_file = folder / "config.json"
-    if config_file.exists():
-        before = json.loads(config_file.read_text())
-        differing = _differing(before, settings)
-        if differing:
-            raise ValueError(f"the study in {folder} has other settings: {differing}")
-    else:
+    config_file, trials_file = folder / "config.json", folder / "trials.csv"
+    before = json.loads(config_file.read_text()) if config_file.exists() else settings
+    differing = _differing(before, settings)
+    if differing:
+        raise ValueError(f"the study in {folder} has other settings: {differing}")
+    done = _read_trials(trials_file) if trials_file.exists() else None
+    ended = set() if done is None else set(zip(done["setting"], done["variant"], strict=True))
+    if ended == set(plan) and (folder / "provenance.json").exists():
+        return done
+    if before is settings or len(before["configurations"]) < len(plan):
         results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
-    if (folder / "provenance.json").exists():
-        return load_study(folder)
-    blocks = [
-        (*key, config, first, min(first + BLOCK, number))
+    calls = [
+        (folder / "blocks", *key, config, first, min(first + BLOCK, number))
         for first in range(0, number, BLOCK)
         for key, config in plan.items()
+        if key not in ended
     ]
-    calls = [(folder / "blocks", *block) for block in blocks]
-    for done, text in enumerate(launch(run_block, calls, logs=folder / "slurm", **launcher), start=1):
-        say(f"{done} of {len(calls)}: {text}")
-    trials = pd.concat([_read_block(_block_file(*call[:3], call[4])) for call in calls])
+    for count, text in enumerate(launch(run_block, calls, logs=folder / "slurm", **launcher), start=1):
+        say(f"{count} of {len(calls)}: {text}")
+    trials = pd.concat([done, *(_read_trials(_block_file(*call[:3], call[4]), COLUMNS) for call in calls)])
     order = {key: place for place, key in enumerate(plan)}
     place = pd.Series([order[key] for key in zip(trials["setting"], trials["variant"], strict=True)], trials.index)
-    trials = trials.assign(place=place).sort_values(["place", "trial"]).drop(columns="place")
-    results.write_text(folder / "trials.csv", trials.to_csv(index=False))
-    seconds = time.time() - config_file.stat().st_mtime  # since the study was begun
+    trials = trials.assign(place=place.to_numpy()).sort_values(["place", "trial"]).drop(columns="place")
+    results.write_text(trials_file, trials.to_csv(index=False))
+    seconds = time.time() - config_file.stat().st_mtime  # since the study, or what was added to it, was begun
     kernel = kernels.resolve(*((config := next(iter(plan.values()))).kernel, config.device))
     provenance = results.collect_provenance(settings, seconds=seconds, kernel=kernel, device=config.device)
     provenance |= {
@@ -151,22 +153,27 @@ def run_study(
         "dirty": any("dirty" in each for each in trials["commit"]),
     }
     results.write_text(folder / "provenance.json", json.dumps(provenance, indent=1) + "\n")
-    shutil.rmtree(folder / "blocks")
+    shutil.rmtree(folder / "blocks", ignore_errors=True)
     return load_study(folder)
 
 
 def _differing(before: dict, settings: dict) -> str:
-    """The first thing in which two studies' settings differ, in words; empty if there is none."""
+    """In what a study's settings differ from those that are asked for, in words; empty if no more than new ones come.
+
+    A setting that was unknown when the study was begun had its default then.
+    """
     for name in ("study", "seeds"):
         if before.get(name) != settings[name]:
             return f"{name} {before.get(name)} instead of {settings[name]}"
-    keys = [[(each["setting"], each["variant"]) for each in held["configurations"]] for held in (before, settings)]
-    if keys[0] != keys[1]:
-        return "other settings or variants"
-    for old, new in zip(before["configurations"], settings["configurations"], strict=True):
-        for name, value in new.items():
-            if old.get(name) != value:
-                return f"{name} {old.get(name)} instead of {value} in {new['setting']}, {new['variant']}"
+    asked = {(each["setting"], each["variant"]): each for each in settings["configurations"]}
+    for held in before["configurations"]:
+        key = held["setting"], held["variant"]
+        if key not in asked:
+            return f"{', '.join(key)} is no longer in its plan"
+        known = {name: value for name, value in held.items() if name not in ("setting", "variant", *FORMER)}
+        for name, value in TrainConfig.from_dict(known).to_dict().items():
+            if value != asked[key][name]:
+                return f"{name} {value} instead of {asked[key][name]} in {', '.join(key)}"
     return ""
 
 
@@ -180,12 +187,12 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
         except BlockingIOError:
             raise ValueError(f"another process is at work on {path}") from None
         _mend(path)
-        done = _read_block(path)
+        done = _read_trials(path, COLUMNS)
         places = range(first, first + config.population)
         left_out = set(done["trial"]) | set(range(end, places.stop))
         if len(left_out) < config.population:
             _run_trials(file, setting, variant, config, first, left_out)
-    rows = _read_block(path)
+    rows = _read_trials(path, COLUMNS)
     return f"{setting}, {variant}, seeds {first} to {end - 1}: {rows['solved'].sum()} solved"
 
 
@@ -230,8 +237,9 @@ def _mend(path: Path) -> None:
         os.truncate(path, len(text[: text.rfind("\n") + 1].encode()))
 
 
-def _read_block(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, names=COLUMNS, dtype={"rises": str, "commit": str})
+def _read_trials(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """The rows of a file that has a header, or else these columns."""
+    return pd.read_csv(path, names=columns, dtype={"rises": str, "commit": str})
 
 
 # What came of it
@@ -242,7 +250,7 @@ def load_study(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not (folder / "provenance.json").is_file():
         raise FileNotFoundError(f"{folder} is no finished study: it has no provenance.json")
-    return pd.read_csv(folder / "trials.csv", dtype={"rises": str, "commit": str})
+    return _read_trials(folder / "trials.csv")
 
 
 def study_table(trials: pd.DataFrame) -> pd.DataFrame:
@@ -319,24 +327,15 @@ def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 
 def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
-    """What the rates of `study_table` mean for a search on many cores, as a table for reading: an estimate.
+    """What the rates of `study_table` mean for a search on many cores, for reading: an estimate, not a measurement.
 
-    Trials need nothing from each other, so that solved seeds per hour grow as the cores do; the time to the first one
-    falls so, until it is that of a single solved seed.
+    Trials need nothing from each other, so that what is solved in an hour grows as the cores do.
     """
-    rows = []
-    for row in table.itertuples():
-        seconds = 3600 * row.cpu_hours / row.started
-        rows.append(
-            {
-                "task": row.setting,
-                "CPU seconds per started seed": seconds,
-                "seeds started per core and hour": 3600 / seconds,
-                "solved per core and hour": row.per_cpu_hour,
-                f"solved per hour on {cores} cores": cores * row.per_cpu_hour,
-            }
-        )
-    return results.to_markdown(pd.DataFrame(rows))
+    per_hour = table["started"] / table["cpu_hours"]
+    shown = pd.DataFrame({"task": table["setting"], "seeds per core and hour": per_hour.round().astype(int)})
+    shown["solved per core and hour"] = table["per_cpu_hour"].round().astype(int)
+    shown[f"solved per hour on {cores} cores"] = (cores * table["per_cpu_hour"]).round().astype(int)
+    return results.to_markdown(shown)
 
 
 def settings_table(folder: str | Path) -> pd.DataFrame:
@@ -350,8 +349,10 @@ def settings_table(folder: str | Path) -> pd.DataFrame:
 
 
 def study_markdown(table: pd.DataFrame) -> str:
-    """`study_table` for reading."""
+    """`study_table` for reading, without the variants if there is but one."""
     shown = table[["setting", "variant", "started", "solved"]].copy()
+    if table["variant"].nunique() == 1:
+        shown = shown.drop(columns="variant")
     shown["rate"] = [f"{100 * rate:.0f}%" for rate in table["rate"]]
     low, high = table["rate_low"], table["rate_high"]
     shown["95% interval"] = [f"{100 * a:.1f} to {100 * b:.1f}%" for a, b in zip(low, high, strict=True)]
@@ -362,5 +363,5 @@ def study_markdown(table: pd.DataFrame) -> str:
         for first, median, third in zip(*quartiles, strict=True)
     ]
     shown["CPU minutes"] = (60 * table["cpu_hours"]).round(1)
-    shown["solved per CPU hour"] = table["per_cpu_hour"].round(1)
+    shown["solved per CPU hour"] = table["per_cpu_hour"].round().astype(int)
     return results.to_markdown(shown)

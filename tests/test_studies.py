@@ -126,6 +126,11 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
         studies.run_study("tiny", tmp_path / "whole", seeds=5)
     with pytest.raises(ValueError, match="trial_batches 40 instead of 50 in wide, with noise"):
         studies.run_study("tiny", tmp_path / "whole", seeds=4, batches=50)
+    kept = whole.copy()
+    study_plans.STUDIES["tiny"]["variants"]["sharp"] = {"sharpening": 2.0}
+    more = studies.run_study("tiny", tmp_path / "whole", seeds=4)
+    assert len(more) == 24 and more["variant"].unique().tolist() == ["with noise", "no noise", "sharp"]
+    pd.testing.assert_frame_equal(more[more["variant"] != "sharp"].reset_index(drop=True), kept)
     finished = (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns
     studies.run_study("tiny", tmp_path / "whole", seeds=4)
     assert (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns == finished
@@ -151,8 +156,9 @@ def test_the_table_counts_every_started_seed():
     assert table["batches"].tolist() == [159, 20] and table["batches_median"][0] == 20
     assert table["per_cpu_hour"].tolist() == [3, 0]
     shown = studies.study_markdown(table)
-    assert "| a | x | 4 | 3 | 75% | 30.1 to 95.4% | 1 | 20 (15 to 25) | 60 | 3 |" in shown
-    assert "| b | x | 4 | 0 | 0% | 0.0 to 49.0% | 2 | – | 60 | 0 |" in shown
+    assert "| a | 4 | 3 | 75% | 30.1 to 95.4% | 1 | 20 (15 to 25) | 60 | 3 |" in shown
+    assert "| b | 4 | 0 | 0% | 0.0 to 49.0% | 2 | – | 60 | 0 |" in shown
+    assert "| a | 4 | 3 | 192 |" in studies.scaling_markdown(table)
 
 
 def test_seeds_are_compared_in_pairs():
