@@ -20,6 +20,7 @@ __all__ = ["TrainConfig", "TrainResult", "polish", "task_of", "train", "verify"]
 
 CHECK_EVERY = 10  # batches between looks at the members' state: restarts, candidates, progress bar
 SMALL_SIZES = 5  # difficulties that are verified in memories as small as they allow
+POLISH_SHARPENING = 8.0
 POLISH_VERIFY_EVERY = 200  # batches between two verifications of a machine that is being polished
 QUICK_CASES = 100  # a member that fails on so few cases is not verified on all of them
 
@@ -124,8 +125,10 @@ def polish(
     """Train a solved machine on alone, to make it sharp: (machine, its verification).
 
     Errors of a soft machine add up with the length of a run. `polish_batches` batches of `polish_batch_size` examples
-    at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. What is given back is the
-    last state that was verified without an error; the machine itself if none was.
+    at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. In the first half the
+    logits are multiplied by up to `POLISH_SHARPENING` (see `nram.population.sharpened`): a machine that fails when
+    discretized learns not to. What is given back is the last state that was verified without an error; the machine
+    itself if none was.
     Deviation: the paper does not say how long its machines were trained after they made no more errors.
 
     checkpoint: where the state is saved as it goes, under `name`; what is saved there is gone on from.
@@ -137,7 +140,6 @@ def polish(
         batch_size=config.polish_batch_size,
         noise_scale=0.0,
         entropy=(0.0, 0.0),
-        sharpening=1.0,  # the machine itself must be sharp
     )
     with kernels.narrow_pytorch():
         population = Population(settings, task)
@@ -154,6 +156,8 @@ def polish(
             first = 0
         next_save = time.monotonic() + SAVE_SECONDS
         for batch in range(first, config.polish_batches):
+            sharpening = POLISH_SHARPENING if 2 * batch < config.polish_batches else 1.0
+            population.config = replace(settings, sharpening=sharpening)
             population.learning_rate.fill_(config.polish_learning_rate * (1 - batch / config.polish_batches))
             train_step(population, generator)
             if (batch + 1) % POLISH_VERIFY_EVERY == 0 and population.finite().all():
