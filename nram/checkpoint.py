@@ -21,6 +21,7 @@ __all__ = ["SAVE_SECONDS", "Checkpoint"]
 
 FORMAT = 1
 SAVE_SECONDS = 10.0  # between two saves of the same loop
+WAIT_SECONDS = 10.0  # for a process that is ending: a notebook's kernel survives its killed runner for a moment
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Checkpoint:
 
     def locked(self):
         """A context that holds the folder for this process; `nram.files.Busy` if another one trains there."""
-        return locked(self.folder, "training")
+        return locked(self.folder, "training", wait=WAIT_SECONDS)
 
     def save(self, name: str, tensors: dict[str, Tensor], state: dict) -> None:
         """Save the state of the loop `name`, in the place of what was saved for it before. OSError if it cannot be."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,19 +41,23 @@ def force_to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, doing: str) -> Iterator[None]:
+def locked(folder: Path, doing: str, wait: float = 0.0) -> Iterator[None]:
     """Hold a folder for this process; it is made. Raises Busy, saying what the other is `doing`, if one holds it.
 
-    The hold ends with the process, however that ends.
+    wait: seconds in which the other may come to its end. The hold ends with the process, however that ends.
     """
     import fcntl
 
+    deadline = time.monotonic() + wait
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
                 file.seek(0)
                 other = file.read().strip() or "unknown"
                 raise Busy(

@@ -182,7 +182,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, monkeyp
     assert train.train(config, progress=False, checkpoint=checkpoint).batches == 10
 
 
-def test_two_trainings_of_one_run_do_not_mix(tmp_path):
+def test_two_trainings_of_one_run_do_not_mix(tmp_path, monkeypatch):
+    monkeypatch.setattr("nram.checkpoint.WAIT_SECONDS", 0.2)
     config = small(budget_batches=10)
     with experiment.checkpoint(tmp_path, config).locked():
         with pytest.raises(files.Busy, match=f"another training \\(process {os.getpid()}\\) works in"):
@@ -197,6 +198,18 @@ def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path):
         with files.locked(folder, "test"):
             with pytest.raises(files.Busy), files.locked(folder, "test"):
                 pass
+
+
+def test_a_process_that_is_ending_is_waited_for(tmp_path):
+    script = "import sys, time\nfrom pathlib import Path\nfrom nram.files import locked\n"
+    script += "with locked(Path(sys.argv[1]), 'test'):\n    print('held', flush=True)\n    time.sleep(1)"
+    command = [sys.executable, "-c", script, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=results.CHECKOUT) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(files.Busy, match=f"process {other.pid}"), files.locked(tmp_path, "test"):
+            pass
+        with files.locked(tmp_path, "test", wait=30):
+            pass
 
 
 def trials_of(folder):
