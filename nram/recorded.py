@@ -45,7 +45,6 @@ def execute_notebooks(
     shown = {
         "results_folder": _seen_from_notebooks(runs),
         "figures_folder": _seen_from_notebooks(results.CHECKOUT / "results" / "figures"),
-        "beside": "paper",
     }
     plan = []
     for name in names or sources:

@@ -205,11 +205,11 @@ def test_pages_load_and_nothing_is_wider_than_the_window(site, visit, width):
 
 
 def shown_memory(page):
-    return [int(text) for text in page.locator("#memory .cell > :last-child").all_text_contents()]
+    return [int(text) for text in page.locator("#memory .tile > :last-child").all_text_contents()]
 
 
 def shown_registers(page):
-    return [int(text) for text in page.locator("#registers .cell > :last-child").all_text_contents()]
+    return [int(text) for text in page.locator("#registers .tile > :last-child").all_text_contents()]
 
 
 @in_a_browser

@@ -1,7 +1,7 @@
 """From weights to a program: the discretized machine as a table of circuits, run at full speed, printed, proved."""
 
 from nram.program.extract import Recorder, folded, from_machine, from_runs, small
-from nram.program.measure import describe, first_failure, seen_program, timesteps_per_second, try_lengths
+from nram.program.measure import describe, first_failure, readable, seen_program, timesteps_per_second, try_lengths
 from nram.program.notation import Circuit
 from nram.program.proof import PROVABLE, Proof, prove
 from nram.program.published import PUBLISHED, published
@@ -23,6 +23,7 @@ __all__ = [
     "from_runs",
     "prove",
     "published",
+    "readable",
     "seen_program",
     "small",
     "timesteps_per_second",

@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 
 from nram import tasks
-from nram.program.extract import Recorder
+from nram.program.extract import Recorder, from_machine, small
 from nram.program.python_text import statements
 from nram.program.table import Program
 
-__all__ = ["LENGTHS", "describe", "first_failure", "seen_program", "timesteps_per_second", "try_lengths"]
+__all__ = ["LENGTHS", "describe", "first_failure", "readable", "seen_program", "timesteps_per_second", "try_lengths"]
 
 LENGTHS = (100, 1_000, 10_000, 100_000)
 LONGEST = {"walkbst": 1_000}  # its generator compares all pairs of nodes
@@ -79,6 +79,24 @@ def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 
         for key in program.visited(batch.memory[0].tolist(), int(batch.limit[0])):
             seen[key] = program.rows[key]
     return Program(program.layout, program.circuits, seen, program.task)
+
+
+def readable(machine, task: tasks.Task, batches: list[tasks.Batch], longest: int = 20) -> Program:
+    """A machine (`nram.Machine`) as the shortest program that does what it does on the first example of each batch.
+
+    Of an MLP, the part that valid examples up to the length `longest` use as well; of an LSTM, nothing more.
+    """
+    runs = [(batch.memory[0].tolist(), int(batch.limit[0])) for batch in batches]
+    if machine.controller_kind != "mlp":
+        recorder = Recorder(machine)
+        for cells, limit in runs:
+            recorder.run(cells, limit)
+        return small(recorder.program())
+    whole = from_machine(machine)
+    rows = seen_program(whole, task, longest=longest).rows
+    for cells, limit in runs:
+        rows = rows | {key: whole.rows[key] for key in whole.visited(cells, limit)}
+    return small(Program(whole.layout, whole.circuits, rows, whole.task))
 
 
 def describe(program: Program, memory: list[int], limit: int) -> str:

@@ -25,7 +25,8 @@ def traces(runs: dict, seed: int = 0) -> list[dict]:
         run, machine = runs[key], nram.load(runs[key]["folder"])
         task = tasks.get(key).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
         batches = _examples(task, seed)
-        read = _program(machine, task, batches, int(run["train_difficulty"]))
+        longest = max(int(run["train_difficulty"]), *DIFFICULTIES)
+        read = program.readable(machine, task, [batch for _, batch in batches], longest)
         circuits: dict[Circuit, int] = {}
         examples = []
         for difficulty, batch in batches:
@@ -64,21 +65,6 @@ def _examples(task: tasks.Task, seed: int) -> list[tuple[int, tasks.Batch]]:
         (each, task.sample(torch.tensor([each]), max(3, task.min_cells(each)), generator))
         for each in sorted({max(each, task.min_difficulty) for each in DIFFICULTIES})
     ]
-
-
-def _program(machine: nram.Machine, task: tasks.Task, batches, longest: int) -> Program:
-    """The machine as a program: of an MLP, the part that valid examples use; of an LSTM, what it does on these."""
-    if machine.controller_kind == "mlp":
-        whole = program.from_machine(machine)
-        seen = program.seen_program(whole, task, longest=max(longest, *DIFFICULTIES)).rows
-        for _, batch in batches:
-            keys = whole.visited(batch.memory[0].tolist(), int(batch.limit[0]))
-            seen = seen | {key: whole.rows[key] for key in keys}
-        return program.small(Program(whole.layout, whole.circuits, seen, whole.task))
-    recorder = program.Recorder(machine)
-    for _, batch in batches:
-        recorder.run(batch.memory[0].tolist(), int(batch.limit[0]))
-    return program.small(recorder.program())
 
 
 def _published(key: str, circuits: dict[Circuit, int]) -> dict:

@@ -82,7 +82,7 @@
     const old = before(state.step), ended = step.circuit === undefined;
     find("memory").replaceChildren();
     step.memory.forEach((value, cell) => {
-      const is = ["cell"];
+      const is = ["tile"];
       if (read.has(cell)) is.push("read");
       if (written.has(cell)) is.push("written");
       if (output.includes(cell)) is.push("output");
@@ -95,7 +95,7 @@
     });
     find("registers").replaceChildren();
     step.registers.forEach((value, register) => {
-      const box = element(find("registers"), "div", "", { class: "cell" });
+      const box = element(find("registers"), "div", "", { class: "tile" });
       element(box, "span", `r${register + 1}`);
       element(box, value === old.registers[register] ? "i" : "b", value);
     });
