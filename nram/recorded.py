@@ -17,7 +17,7 @@ import nbformat
 import torch
 from PIL import Image
 
-from nram import model, plots, program, reproduce, results, tasks
+from nram import model, plots, program, reproduce, results, studies, tasks
 
 __all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "trace_picture", "update_readme"]
 
@@ -133,7 +133,8 @@ def update_readme(path: Path = results.CHECKOUT / "README.md", runs: Path = RECO
     """Write the tables of the recorded runs between their marks in the README. Raises ValueError for a missing mark."""
     frame = results.load_runs(runs)
     text = path.read_text(encoding="utf-8")
-    for name, table in results.readme_tables(frame).items():
+    tables = results.readme_tables(frame) | studies.readme_tables(runs / results.STUDIES)
+    for name, table in tables.items():
         parts = re.split(f"(<!-- {name} -->\n|<!-- /{name} -->)", text)
         if len(parts) != 5:
             raise ValueError(f"{path} must have one place marked {name}")

@@ -40,6 +40,7 @@ __all__ = [
     "noise_markdown",
     "noise_table",
     "paired",
+    "readme_tables",
     "run_study",
     "scaling_markdown",
     "settings_table",
@@ -132,8 +133,10 @@ def run_study(
         return done
     if before is settings or len(before["configurations"]) < len(plan):
         results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
+    origin = results.collect_provenance({}, seconds=0.0, kernel="")  # of the code that runs now
+    commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")
     calls = [
-        (folder / "blocks", *key, config, first, min(first + BLOCK, number))
+        (folder / "blocks", *key, config, first, min(first + BLOCK, number), commit)
         for first in range(0, number, BLOCK)
         for key, config in plan.items()
         if key not in ended
@@ -177,8 +180,11 @@ def _differing(before: dict, settings: dict) -> str:
     return ""
 
 
-def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, first: int, end: int) -> str:
-    """Run those of the trials first..end-1 that have no row yet, in one population; what became of them, in words."""
+def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, first: int, end: int, commit: str) -> str:
+    """Run those of the trials first..end-1 that have no row yet, in one population; what became of them, in words.
+
+    commit: of the code, for the rows.
+    """
     path = _block_file(folder, setting, variant, first)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
@@ -191,15 +197,14 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
         places = range(first, first + config.population)
         left_out = set(done["trial"]) | set(range(end, places.stop))
         if len(left_out) < config.population:
-            _run_trials(file, setting, variant, config, first, left_out)
+            origin = {"setting": setting, "variant": variant, "seed": config.seed, "commit": commit}
+            _run_trials(file, origin, config, first, left_out)
     rows = _read_trials(path, COLUMNS)
     return f"{setting}, {variant}, seeds {first} to {end - 1}: {rows['solved'].sum()} solved"
 
 
-def _run_trials(file, setting: str, variant: str, config: TrainConfig, first: int, left_out: set[int]) -> None:
-    commit = results.collect_provenance({}, seconds=0.0, kernel="")
-    origin = {"setting": setting, "variant": variant, "seed": config.seed}
-    origin["commit"] = (commit["commit"] or "unknown")[:10] + ("-dirty" if commit["dirty"] else "")
+def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int]) -> None:
+    """Append the row of each trial as it ends to an open file; origin: columns that are the same in all of them."""
     kernels.warm_up(config.kernel, config.device)
     size = config.population - len(left_out)
     spent, then = 0.0, time.process_time()  # CPU seconds of each trial that is still running
@@ -324,6 +329,17 @@ def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
         row = {"setting": setting, "both": int((a & b).sum()), f"only {one}": only_one, f"only {other}": only_other}
         rows.append({**row, "neither": int((~a & ~b).sum()), "p_value": min(1.0, 2 * tail)})
     return pd.DataFrame(rows)
+
+
+def readme_tables(folder: str | Path) -> dict[str, str]:
+    """The tables of the README that come from the finished studies in `folder`, as Markdown by the name of their place.
+
+    rates: how often seeds are solved; scaling: what that means on many cores.
+    """
+    if not (Path(folder) / "rates" / "provenance.json").is_file():
+        return {}
+    table = study_table(load_study(Path(folder) / "rates"))
+    return {"rates": study_markdown(table), "scaling": scaling_markdown(table)}
 
 
 def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:

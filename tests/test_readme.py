@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from nram import results, tasks
+from nram import results, studies, tasks
 
 README = (results.CHECKOUT / "README.md").read_text(encoding="utf-8")
 PACKAGE = results.CHECKOUT / "nram"
@@ -51,8 +51,10 @@ def test_every_row_of_deviations_names_what_exists():
 
 
 def test_the_tables_are_those_of_the_recorded_runs():
-    runs = results.load_runs(results.CHECKOUT / "results" / "recorded")
-    for name, expected in results.readme_tables(runs).items():
+    recorded = results.CHECKOUT / "results" / "recorded"
+    tables = results.readme_tables(results.load_runs(recorded)) | studies.readme_tables(recorded / "studies")
+    assert len(tables) == 4
+    for name, expected in tables.items():
         (block,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
         assert block.strip() == expected.strip(), f"python -m nram recorded --tables renews {name}"
 
