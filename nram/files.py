@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Busy", "force_to_disk", "locked", "write_bytes", "write_text"]
+__all__ = ["Busy", "force_to_disk", "locked", "named", "write_bytes", "write_text"]
 
 
 class Busy(OSError):
@@ -23,12 +23,24 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        staging.write_bytes(content)
-        force_to_disk(staging)
-        os.replace(staging, path)
+        with named(path):
+            staging.write_bytes(content)
+            force_to_disk(staging)
+            os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
     force_to_disk(path.parent)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """In an OSError that names no file, as of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def force_to_disk(path: Path) -> None:

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nram.files import force_to_disk, write_text
+from nram.files import force_to_disk, named, write_text
 from nram.model import FORMAT, WEIGHTS, load_weights, weights_bytes
 
 __all__ = [
@@ -235,15 +235,16 @@ def save_run(
     final = folder / (name or run_name(config))
     staging = Path(tempfile.mkdtemp(prefix=f".staging-{final.name}-", dir=folder))
     try:
-        staging.chmod(0o755)
-        _write_json(staging / "config.json", {"format": FORMAT, **config})
-        _write_json(staging / "metrics.json", metrics)
-        _write_json(staging / "provenance.json", provenance)
-        for key, frame in frames.items():
-            frame.to_csv(staging / f"{key}.csv", index=False)
-        (staging / WEIGHTS).write_bytes(weights_bytes(weights, config["task"]))
-        for path in [*staging.iterdir(), staging]:
-            force_to_disk(path)
+        with named(final):
+            staging.chmod(0o755)
+            _write_json(staging / "config.json", {"format": FORMAT, **config})
+            _write_json(staging / "metrics.json", metrics)
+            _write_json(staging / "provenance.json", provenance)
+            for key, frame in frames.items():
+                frame.to_csv(staging / f"{key}.csv", index=False)
+            (staging / WEIGHTS).write_bytes(weights_bytes(weights, config["task"]))
+            for path in [*staging.iterdir(), staging]:
+                force_to_disk(path)
         _replace_folder(staging, final)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

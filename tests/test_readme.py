@@ -79,7 +79,7 @@ def test_all_tasks_are_named():
 
 def test_files_and_targets_that_are_named_exist():
     makefile = (results.CHECKOUT / "Makefile").read_text("utf-8")
-    for target in re.findall(r"\bmake (test|reproduce|help|lab|env|lint|table|clean)\b", README):
+    for target in re.findall(r"\bmake (test|reproduce|verify|help|lab|env|lint|table|clean)\b", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     for name in re.findall(r"`([\w/]+\.(?:py|ipynb|yml|cff)|[\w/]+/)`", README):
         places = [results.CHECKOUT / name, PACKAGE / name, results.CHECKOUT / "notebooks" / name]
