@@ -125,10 +125,10 @@ def polish(
     """Train a solved machine on alone, to make it sharp: (machine, its verification).
 
     Errors of a soft machine add up with the length of a run. `polish_batches` batches of `polish_batch_size` examples
-    at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. In the first half the
-    logits are multiplied by up to `POLISH_SHARPENING` (see `nram.population.sharpened`): a machine that fails when
-    discretized learns not to. What is given back is the last state that was verified without an error; the machine
-    itself if none was.
+    at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. Of a machine that fails
+    when discretized the logits are multiplied by up to `POLISH_SHARPENING` (see `nram.population.sharpened`) until it
+    does not, in the first half at most. What is given back is the last state that was verified without an error; the
+    machine itself if none was.
     Deviation: the paper does not say how long its machines were trained after they made no more errors.
 
     checkpoint: where the state is saved as it goes, under `name`; what is saved there is gone on from.
@@ -156,8 +156,8 @@ def polish(
             first = 0
         next_save = time.monotonic() + SAVE_SECONDS
         for batch in range(first, config.polish_batches):
-            sharpening = POLISH_SHARPENING if 2 * batch < config.polish_batches else 1.0
-            population.config = replace(settings, sharpening=sharpening)
+            still_soft = 2 * batch < config.polish_batches and not is_solved(verification)
+            population.config = replace(settings, sharpening=POLISH_SHARPENING if still_soft else 1.0)
             population.learning_rate.fill_(config.polish_learning_rate * (1 - batch / config.polish_batches))
             train_step(population, generator)
             if (batch + 1) % POLISH_VERIFY_EVERY == 0 and population.finite().all():
