@@ -115,7 +115,7 @@ def run_study(
     """Run a study, or what is left of it, in `folder`/<name>: the frame of its trials.
 
     say(text) is told of every population that has ended. launcher: how populations are run (see `nram.launch.launch`).
-    What the plan has gained since the study was finished is run and added. Raises ValueError if the folder holds
+    What the plan has gained since the study was finished, and more seeds, are run and added. Raises ValueError if the folder holds
     another study, or this one with other settings.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
@@ -128,10 +128,11 @@ def run_study(
     if differing:
         raise ValueError(f"the study in {folder} has other settings: {differing}")
     done = _read_trials(trials_file) if trials_file.exists() else None
-    ended = set() if done is None else set(zip(done["setting"], done["variant"], strict=True))
-    if ended == set(plan) and (folder / "provenance.json").exists():
+    ended = set() if done is None else set(zip(done["setting"], done["variant"], done["trial"], strict=True))
+    wanted = {(*key, trial) for key in plan for trial in range(number)}
+    if wanted <= ended and (folder / "provenance.json").exists():
         return done
-    if before is settings or len(before["configurations"]) < len(plan):
+    if before is settings or before["seeds"] < number or len(before["configurations"]) < len(plan):
         results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
     origin = results.collect_provenance({}, seconds=0.0, kernel="")  # of the code that runs now
     commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")
@@ -139,11 +140,12 @@ def run_study(
         (folder / "blocks", *key, config, first, min(first + BLOCK, number), commit)
         for first in range(0, number, BLOCK)
         for key, config in plan.items()
-        if key not in ended
+        if not {(*key, trial) for trial in range(first, min(first + BLOCK, number))} <= ended
     ]
     for count, text in enumerate(launch(run_block, calls, logs=folder / "slurm", **launcher), start=1):
         say(f"{count} of {len(calls)}: {text}")
     trials = pd.concat([done, *(_read_trials(_block_file(*call[:3], call[4]), COLUMNS) for call in calls)])
+    trials = trials.drop_duplicates(["setting", "variant", "trial"])
     order = {key: place for place, key in enumerate(plan)}
     place = pd.Series([order[key] for key in zip(trials["setting"], trials["variant"], strict=True)], trials.index)
     trials = trials.assign(place=place.to_numpy()).sort_values(["place", "trial"]).drop(columns="place")
@@ -165,9 +167,10 @@ def _differing(before: dict, settings: dict) -> str:
 
     A setting that was unknown when the study was begun had its default then.
     """
-    for name in ("study", "seeds"):
-        if before.get(name) != settings[name]:
-            return f"{name} {before.get(name)} instead of {settings[name]}"
+    if before["study"] != settings["study"]:
+        return f"study {before['study']} instead of {settings['study']}"
+    if before["seeds"] > settings["seeds"]:
+        return f"{before['seeds']} seeds, no less"
     asked = {(each["setting"], each["variant"]): each for each in settings["configurations"]}
     for held in before["configurations"]:
         key = held["setting"], held["variant"]

@@ -127,8 +127,8 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     pd.testing.assert_frame_equal(
         again.drop(columns=["cpu_seconds", "commit"]), whole.drop(columns=["cpu_seconds", "commit"])
     )
-    with pytest.raises(ValueError, match="other settings: seeds 4 instead of 5"):
-        studies.run_study("tiny", tmp_path / "whole", seeds=5)
+    with pytest.raises(ValueError, match="other settings: 4 seeds, no less"):
+        studies.run_study("tiny", tmp_path / "whole", seeds=3)
     with pytest.raises(ValueError, match="trial_batches 40 instead of 50 in wide, with noise"):
         studies.run_study("tiny", tmp_path / "whole", seeds=4, batches=50)
     kept = whole.copy()
@@ -136,8 +136,11 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     more = studies.run_study("tiny", tmp_path / "whole", seeds=4)
     assert len(more) == 24 and more["variant"].unique().tolist() == ["with noise", "no noise", "sharp"]
     pd.testing.assert_frame_equal(more[more["variant"] != "sharp"].reset_index(drop=True), kept)
+    again = studies.run_study("tiny", tmp_path / "whole", seeds=7)
+    assert again.groupby(["setting", "variant"])["trial"].agg(list).tolist() == [list(range(7))] * 6
+    pd.testing.assert_frame_equal(again[again["trial"] < 4].reset_index(drop=True), more)
     finished = (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns
-    studies.run_study("tiny", tmp_path / "whole", seeds=4)
+    studies.run_study("tiny", tmp_path / "whole", seeds=7)
     assert (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns == finished
 
 
