@@ -115,8 +115,8 @@ def run_study(
     """Run a study, or what is left of it, in `folder`/<name>: the frame of its trials.
 
     say(text) is told of every population that has ended. launcher: how populations are run (see `nram.launch.launch`).
-    What the plan has gained since the study was finished, and more seeds, are run and added. Raises ValueError if the folder holds
-    another study, or this one with other settings.
+    What the plan has gained since the study was finished, and more seeds, are run and added. Raises ValueError if the
+    folder holds another study, or this one with other settings.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
     plan = configurations(name, seeds, batches)
