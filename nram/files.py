@@ -6,7 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Busy", "force_to_disk", "locked", "named", "write_bytes", "write_text"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["Busy", "force_to_disk", "hold", "locked", "named", "write_bytes", "write_text"]
+
+FAR = 2**30  # a byte past what is ever written: on Windows a byte that is held cannot be read
 
 
 class Busy(OSError):
@@ -44,12 +51,33 @@ def named(path: Path) -> Iterator[None]:
 
 
 def force_to_disk(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until a file, or a folder's list of names, is on the disk. Windows does not do that for folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def hold(file) -> bool:
+    """Hold an open file for this process, until it is closed; False if another process holds it."""
+    try:
+        if fcntl is None:
+            import msvcrt
+
+            place = file.tell()
+            file.seek(FAR)
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            finally:
+                file.seek(place)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -58,23 +86,17 @@ def locked(folder: Path, doing: str, wait: float = 0.0) -> Iterator[None]:
 
     wait: seconds in which the other may come to its end. The hold ends with the process, however that ends.
     """
-    import fcntl
-
     deadline = time.monotonic() + wait
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not hold(file):
                 if time.monotonic() < deadline:
                     time.sleep(0.1)
                     continue
                 file.seek(0)
                 other = file.read().strip() or "unknown"
-                raise Busy(
-                    f"another {doing} (process {other}) works in {folder}: wait for it, or use another folder"
-                ) from None
+                raise Busy(f"another {doing} (process {other}) works in {folder}: wait for it, or use another folder")
             if not _is_at(file, folder / ".lock"):
                 continue  # the holder before removed the folder just now
             file.truncate(0)

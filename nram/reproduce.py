@@ -128,7 +128,7 @@ def execute(notebook: Path, aside: Path, parameters: dict, *, threads: int, comm
 def socket_folder() -> str:
     """A fresh folder for a kernel's sockets: in /tmp where the usual place is deeper than the system's bound."""
     folder = tempfile.mkdtemp(prefix="nram-")
-    if len(os.path.join(folder, "kernel-10")) <= SOCKET_PATH:
+    if len(os.path.join(folder, "kernel-10")) <= SOCKET_PATH or os.name == "nt":
         return folder
     os.rmdir(folder)
     return tempfile.mkdtemp(prefix="nram-", dir="/tmp")
@@ -140,12 +140,14 @@ def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, c
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
 
-    # A port can be taken by another kernel between its choice and its use; a fresh folder of sockets cannot.
+    # A port can be taken by another kernel between its choice and its use; a fresh folder of sockets, which Windows has
+    # not, cannot.
     folder = socket_folder()
+    transport = {} if os.name == "nt" else {"transport": "ipc", "ip": os.path.join(folder, "kernel")}
 
     class PrivateKernelManager(AsyncKernelManager):
         def __init__(self, **options):
-            super().__init__(transport="ipc", ip=os.path.join(folder, "kernel"), **options)
+            super().__init__(**transport, **options)
 
     os.environ.pop("MPLBACKEND", None)  # figures belong in the notebook, whatever the user's own backend is
     os.environ.update(kernel_environment(threads, folder, command))
@@ -523,7 +525,8 @@ def run(options: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Exit codes: 0, 1 if a notebook failed, 2 for a wrong request, 128 + signal if interrupted."""
     options = make_parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
+    for number in {signal.SIGTERM, hangup}:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

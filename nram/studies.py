@@ -15,7 +15,6 @@ killed goes on where it was, and ends as it would have.
 """
 
 import csv
-import fcntl
 import io
 import json
 import math
@@ -28,6 +27,7 @@ import pandas as pd
 
 from nram import kernels, results
 from nram.config import FORMER, TrainConfig
+from nram.files import hold
 from nram.launch import launch
 from nram.model import FORMAT
 from nram.search import success_rate, wilson_interval
@@ -191,10 +191,8 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
     path = _block_file(folder, setting, variant, first)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with its process
-        except BlockingIOError:
-            raise ValueError(f"another process is at work on {path}") from None
+        if not hold(file):
+            raise ValueError(f"another process is at work on {path}")
         _mend(path)
         done = _read_trials(path, COLUMNS)
         places = range(first, first + config.population)

@@ -1,0 +1,68 @@
+"""Files that are whole or absent, folders that are held; and the same where the system is not POSIX."""
+
+import fcntl
+import subprocess
+import sys
+import types
+
+import pytest
+
+from nram import files, results
+
+# Stands in for Windows, as far as imports go: what POSIX alone has cannot be imported, and there is no SIGHUP.
+WITHOUT_POSIX = """
+import signal, sys
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+del signal.SIGHUP
+"""
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """No fcntl, and a msvcrt that does with whole files what the real one does with a byte; what it was asked."""
+    asked = []
+
+    def locking(descriptor, mode, count):
+        asked.append((mode, count))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(13, "Permission denied") from None
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr(files, "fcntl", None)
+    return asked
+
+
+def test_a_file_is_held_by_one(tmp_path):
+    with open(tmp_path / "file", "a+") as first, open(tmp_path / "file", "a+") as second:
+        assert files.hold(first) and not files.hold(second)
+    with open(tmp_path / "file", "a+") as third:
+        assert files.hold(third)
+
+
+def test_a_file_is_held_by_one_without_fcntl(tmp_path, windows):
+    test_a_file_is_held_by_one(tmp_path)
+    assert windows == [(2, 1)] * 3
+    with files.locked(tmp_path, "test"), pytest.raises(files.Busy, match="another test"):
+        with files.locked(tmp_path, "test"):
+            pass
+    with files.locked(tmp_path, "test"):
+        (tmp_path / ".lock").read_text()
+
+
+def test_holding_a_file_does_not_move_it(tmp_path, windows):
+    with open(tmp_path / "file", "w+") as file:
+        file.write("abc")
+        file.seek(1)
+        assert files.hold(file) and file.read() == "bc"
+
+
+def test_the_commands_start_without_posix():
+    script = f"{WITHOUT_POSIX}\nimport nram.__main__, nram.reproduce, nram.report, nram.recorded, nram.play\n"
+    script += "nram.__main__.main(['compare', 'paper', 'recorded'])\n"
+    script += "sys.exit(nram.reproduce.main(['--table-only', '--results', 'no/such/folder']))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=results.CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 2 and "no/such/folder" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "| task | measure |" in done.stdout
