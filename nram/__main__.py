@@ -71,7 +71,8 @@ def evaluate_command(arguments) -> None:
         evaluation = experiment.evaluate_run(arguments.run, not arguments.quiet, **sweep)
     print(results.to_markdown(evaluation.generalization))
     if arguments.csv:
-        evaluation.generalization.to_csv(arguments.csv, index=False)
+        frame = evaluation.generalization.assign(**results.origin(results.load_run(arguments.run)))
+        frame.to_csv(arguments.csv, index=False)
 
 
 def table_command(arguments) -> None:

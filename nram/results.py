@@ -41,6 +41,7 @@ __all__ = [
     "load_generalization",
     "load_run",
     "load_runs",
+    "origin",
     "paper_execution",
     "paper_gradient_noise",
     "paper_table1",
@@ -410,11 +411,20 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["folder", "config_hash", "task", "seed"])
 
 
+def origin(run: Run) -> dict:
+    """Where a run's numbers come from, for a row of a table.
+
+    folder, config_hash, command, commit, dirty, device, kernel, threads, seconds (the run's), versions by package.
+    """
+    names = ("config_hash", "command", "commit", "dirty", "device", "kernel", "threads", "seconds")
+    return {"folder": str(run.folder), **{name: run.provenance[name] for name in names}, **run.provenance["versions"]}
+
+
 def load_generalization(folder: str | Path) -> pd.DataFrame:
-    """The generalization rows of all finished runs in a folder of runs, with task, seed, run and config_hash.
+    """The generalization rows of all finished runs in a folder of runs, with task, seed, run and where they come from.
 
     Columns: task, seed, run (the folder's name), config_hash, complexity, mode, machine, error, cases, wrong_cases,
-    disagreements, num_cells (see `nram.evaluate.Evaluation`). Errors as `load_runs`.
+    disagreements, num_cells (see `nram.evaluate.Evaluation`), then those of `origin`. Errors as `load_runs`.
     """
     frames = []
     for run in _each_run(folder):
@@ -422,7 +432,7 @@ def load_generalization(folder: str | Path) -> pd.DataFrame:
         keys = {"task": run.config["task"], "seed": run.config["seed"], "run": run.folder.name}
         for place, (name, value) in enumerate({**keys, "config_hash": config_hash(run.config)}.items()):
             frame.insert(place, name, value)
-        frames.append(frame)
+        frames.append(frame.assign(**origin(run)))
     columns = ["task", "seed", "run", "config_hash", "complexity", "mode", "machine", "error", "cases"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 

@@ -1,9 +1,10 @@
 """Random search over seeds and hyperparameters: every started seed leaves a row, whatever happens to the process.
 
-A search's folder holds config.json, trials.csv (one row per ended trial, appended as it ends), machines/<trial>/
-(config.json and weights of every solved trial, which `nram.load` reads) and checkpoint/ (the state of the population,
-saved every few seconds). A later search with the same settings goes on with the very members that were under way when
-the search before ended or was killed; a row that says "budget" or "interrupt" is then taken back.
+A search's folder holds config.json, trials.csv (one row per ended trial, appended as it ends), calls.csv (a row per
+call: command, commit, versions, device; a trial's `call` is the one in which it ended), machines/<trial>/ (config.json
+and weights of every solved trial, which `nram.load` reads) and checkpoint/ (the state of the population, saved
+every few seconds). A later search with the same settings goes on with the very members that were under way when the
+search before ended or was killed; a row that says "budget" or "interrupt" is then taken back.
 """
 
 import csv
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nram import results
+from nram import kernels, results
 from nram.checkpoint import Checkpoint
 from nram.config import TrainConfig
 from nram.files import locked, write_bytes, write_text
@@ -27,7 +28,7 @@ __all__ = ["load_trials", "search", "success_rate", "wilson_interval"]
 
 COLUMNS = (
     "trial seed learning_rate output_scale stop_bias noise_eta entropy batches level rises error ended solved "
-    "fuzzy_error discretized_error parent seconds search_seconds"
+    "fuzzy_error discretized_error parent seconds search_seconds call"
 ).split()
 PER_CALL = ("budget_seconds", "budget_batches")  # settings that may differ when a search is resumed
 CUT_SHORT = ("budget", "interrupt")  # how trials ended that a later call goes on with
@@ -47,6 +48,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
     with locked(folder, "search"):
         checkpoint = Checkpoint(folder / "checkpoint", {key: settings[key] for key in settings if key not in PER_CALL})
         seconds, batches, first_trial = _open(folder, settings, checkpoint)
+        call = _record_call(folder, settings, config)
         known = set(load_trials(folder)["trial"])
 
         def on_trial(row: dict, machine: Machine | None) -> None:
@@ -54,7 +56,8 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
                 return  # it ended after the last save of the state, before the process was killed
             if machine is not None:
                 _save_machine(folder / "machines" / str(row["trial"]), settings, machine)
-            _append(folder, [{**row, "seed": config.seed, "search_seconds": round(row["seconds"], 1)}])
+            row = {**row, "seed": config.seed, "search_seconds": round(row["seconds"], 1), "call": call}
+            _append(folder, [row])
 
         whole = {"budget_seconds": seconds + config.budget_seconds}
         if config.budget_batches is not None:
@@ -81,6 +84,8 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
         raise ValueError(f"the search in {folder} has other settings: {', '.join(differing)}")
     results.remove_stale(folder / "machines", older_than=0)
     text = trials_file.read_text()
+    if text.partition("\n")[0].split(",") != list(COLUMNS):
+        raise ValueError(f"{trials_file} has the columns of another version: start a search in another folder")
     whole, _, torn = text.rpartition("\n")
     if torn:  # killed while a row was being written: its trial ends again
         write_text(trials_file, whole + "\n")
@@ -119,9 +124,30 @@ def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
     staging.rename(folder)
 
 
+def _record_call(folder: Path, settings: dict, config: TrainConfig) -> int:
+    """Add this call to calls.csv; its number."""
+    kernel = kernels.resolve(config.kernel, config.device)
+    provenance = results.collect_provenance(settings, seconds=0.0, kernel=kernel)
+    row = provenance | provenance["versions"]
+    row = {name: value for name, value in row.items() if name not in ("versions", "seconds", "resumed")}
+    before = _load_calls(folder)
+    number = 0 if before is None else len(before)
+    calls = pd.concat([each for each in (before, pd.DataFrame([{"call": number, **row}])) if each is not None])
+    write_text(folder / "calls.csv", calls.to_csv(index=False))
+    return number
+
+
+def _load_calls(folder: Path) -> pd.DataFrame | None:
+    path = folder / "calls.csv"
+    return pd.read_csv(path) if path.exists() else None
+
+
 def load_trials(folder: str | Path) -> pd.DataFrame:
-    """A search's trials, one row per seed that ended."""
-    return pd.read_csv(Path(folder) / "trials.csv", dtype={"rises": str})
+    """A search's trials, one row per seed that ended, with the folder and what calls.csv says of where it ended."""
+    folder = Path(folder)
+    trials, calls = pd.read_csv(folder / "trials.csv", dtype={"rises": str}), _load_calls(folder)
+    trials["folder"] = str(folder)
+    return trials if calls is None or trials.empty else trials.merge(calls, on="call", how="left")
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -32,8 +32,8 @@ def verify(
     out. seed: of the cases. progress wraps the list of folders, for instance tqdm. Columns: task, folder; number, which
     is the mean error, the share of wrong cases or of disagreements over all complexities, or a metric that must follow
     from the run's generalization.csv; mode, complexity, machine (see `nram.evaluate.Evaluation`); recorded,
-    recorded_cases, again, cases; low, high, of again - recorded; moved; and where the recorded number comes from:
-    config_hash, commit, command, device, seconds, versions. Raises FileNotFoundError or ValueError naming the file for
+    recorded_cases, again, cases; low, high, of again - recorded; moved; and where the recorded number comes from, see
+    `nram.results.origin`. Raises FileNotFoundError or ValueError naming the file for
     a folder without runs or with a broken one.
     """
     folder = Path(folder)
@@ -43,9 +43,8 @@ def verify(
     rows = []
     for each in progress(folders):
         run = results.load_run(each)
-        origin = {"task": run.config["task"], "folder": str(run.folder)}
-        found = [*_metrics(run), *_measured(run, cases, max_complexity, seed)]
-        rows += [origin | row | _provenance(run) for row in found]
+        what, origin = {"task": run.config["task"], "folder": str(run.folder)}, results.origin(run)
+        rows += [what | row | origin for row in (*_metrics(run), *_measured(run, cases, max_complexity, seed))]
     frame = pd.DataFrame(rows)
     counted = frame["cases"] > 0
     z = NormalDist().inv_cdf(1 - FALSE_ALARM / (2 * max(1, counted.sum())))
@@ -60,11 +59,6 @@ def verify(
     frame.insert(frame.columns.get_loc("cases") + 2, "high", high)
     frame.insert(frame.columns.get_loc("cases") + 3, "moved", ~same & (~counted | (low > 0) | (high < 0)))
     return frame
-
-
-def _provenance(run: results.Run) -> dict:
-    names = ("config_hash", "commit", "command", "device", "seconds")
-    return {name: run.provenance[name] for name in names} | run.provenance["versions"]
 
 
 def _metrics(run: results.Run) -> Iterator[dict]:

@@ -213,9 +213,8 @@ def test_a_process_that_is_ending_is_waited_for(tmp_path):
 
 
 def trials_of(folder):
-    return (
-        search.load_trials(folder).drop(columns=["seconds", "search_seconds"]).sort_values("trial", ignore_index=True)
-    )
+    alike = [name for name in search.COLUMNS if name not in ("seconds", "search_seconds", "call")]
+    return search.load_trials(folder)[alike].sort_values("trial", ignore_index=True)
 
 
 def test_a_killed_search_goes_on_with_its_members(tmp_path, monkeypatch):

@@ -230,6 +230,8 @@ def test_runs_become_rows(tmp_path):
     assert runs["config_hash"].str.len().tolist() == [64, 64]
     generalization = results.load_generalization(tmp_path)
     assert len(generalization) == 2 * len(sweep())
+    origin = ["folder", "config_hash", "command", "commit", "device", "seconds", "python", "torch"]
+    assert generalization[origin].notna().all(axis=None)
     per_run = generalization.groupby("seed")["error"].apply(lambda error: (error > 0).sum())
     assert per_run.tolist() == [2 * 31 + 2, 2 * 11 + 2]
 

@@ -49,6 +49,9 @@ def test_a_search_is_resumed_after_a_kill_in_the_middle_of_a_row(finished, tmp_p
     assert after["trial"].is_unique and after["learning_rate"].is_unique
     assert set(before["trial"]) <= set(after["trial"]) and len(after) > len(before)
     assert after["search_seconds"].max() > before["search_seconds"].max()
+    assert set(after["call"]) == {0, 1} and (after["folder"] == str(folder)).all()
+    origin = ["config_hash", "command", "commit", "device", "kernel", "python", "torch", "started_at"]
+    assert after[origin].notna().all(axis=None)
     assert not (folder / "machines" / ".staging-killed").exists()
 
 
@@ -87,3 +90,12 @@ def test_copies_are_no_seeds_and_solve_the_seed_they_stem_from():
     trials = pd.DataFrame({"trial": range(6), "solved": solved, "batches": 50, "parent": parents})
     rate = search.success_rate(trials)
     assert (rate["started"], rate["solved"]) == (3, 1)
+
+
+def test_a_search_of_another_version_is_not_added_to(tmp_path):
+    folder = tmp_path / "access"
+    search.search(config(budget_batches=10), folder, progress=False)
+    path = folder / "trials.csv"
+    path.write_text(path.read_text().replace(",call\n", "\n", 1))
+    with pytest.raises(ValueError, match="columns of another version"):
+        search.search(config(budget_batches=10), folder, resume=True, progress=False)
