@@ -90,3 +90,41 @@ def test_files_and_targets_that_are_named_exist():
 @pytest.mark.parametrize("mark", ["<!-- table1 -->", "<!-- /table1 -->"])
 def test_the_place_of_table_1_is_marked(mark):
     assert README.count(mark) == 1
+
+
+def test_the_first_screen_has_a_picture_the_two_commands_and_the_table():
+    start, table, _ = README.partition("<!-- table1 -->")
+    assert table and start.count("\n") <= 20
+    (picture,) = re.findall(r'<img src="([^"]+)"[^>]* alt="[^"]{20,}"', start)
+    assert (results.CHECKOUT / picture).stat().st_size < 100_000
+    assert re.findall(r"^    make (\w+)", start, re.MULTILINE) == ["test", "reproduce"]
+
+
+def test_links_lead_somewhere():
+    headings = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", README, re.M)
+    }
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) > 15
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in headings, link
+        elif not link.startswith("https://"):
+            assert (results.CHECKOUT / link).is_file(), link
+
+
+def test_what_make_does_is_there_in_plain_python():
+    makefile = (results.CHECKOUT / "Makefile").read_text("utf-8")
+    plain = dict(re.findall(r"^    \.venv/bin/(python -m [\w .-]+?) +# make (\w+)$", README, re.MULTILINE))
+    assert {"test", "reproduce", "lab", "report", "compare"} <= set(plain.values())
+    for command, target in plain.items():
+        (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+        assert command.removeprefix("python ") in recipe.replace("\\\n", " ")
+
+
+def test_commands_that_are_named_exist():
+    from nram.__main__ import make_parser
+
+    (known,) = (action.choices for action in make_parser()._actions if action.dest == "command")
+    named = set(re.findall(r"python -m nram (\w+)", README))
+    assert {"train", "compare", "report", "recorded"} <= named <= set(known)

@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 from pygments.formatters import HtmlFormatter
 
-from nram import curves, recorded, results, tasks
+from nram import curves, recorded, results, studies, tasks
 from nram.report.traces import traces
 from nram.search import wilson_interval
 
@@ -51,7 +51,7 @@ def build(runs: str | Path = recorded.RECORDED, out: str | Path = "results/repor
         rows=rows,
         reached=len(results.all_reached(table)),
         panels=[_panel(key, table, best) for key in tasks.KEYS],
-        rates=_success_rates(frame),
+        rates=_success_rates(runs, frame),
         traces=entries,
         first=recorded.TRACED,
         notebooks=pages,
@@ -132,28 +132,38 @@ def _panel(key: str, table: pd.DataFrame, best: dict) -> dict:
     return panel
 
 
-def _success_rates(frame: pd.DataFrame) -> list[dict]:
-    """Seeds started and solved per task in all its runs, the rate and its 95% interval, seconds of training."""
+def _success_rates(runs: Path, frame: pd.DataFrame) -> list[dict]:
+    """Seeds started and solved per task, the rate and its 95% interval, and where they were counted.
+
+    In the study of rates where the folder of runs has one and the task is in it, else in the task's runs.
+    """
+    folder, study = runs / results.STUDIES / "rates", {}
+    if (folder / "provenance.json").is_file():
+        study = studies.study_table(studies.load_study(folder)).set_index("setting").to_dict("index")
     rows = []
     for key in tasks.KEYS:
         of_task = frame[frame["task"] == key]
-        if len(of_task):
+        if key in study:
+            started, solved, where = study[key]["started"], study[key]["solved"], "study of rates"
+        elif len(of_task):
             started, solved = int(of_task["members_started"].sum()), int(of_task["members_solved"].sum())
-            low, high = wilson_interval(solved, started)
-            rows.append(
-                {
-                    "title": tasks.get(key).title,
-                    "started": started,
-                    "solved": solved,
-                    "rate": f"{solved / started:.1%}",
-                    "interval": f"{low:.1%} to {high:.1%}",
-                    "high": round(100 * high, 2),
-                    "low": round(100 * low, 2),
-                    "at": round(100 * solved / started, 2),
-                    "seconds": f"{of_task['training_seconds'].sum():.0f}",
-                    "runs": len(of_task),
-                }
-            )
+            where = f"{len(of_task)} run{'s' * (len(of_task) > 1)}"
+        else:
+            continue
+        low, high = wilson_interval(solved, started)
+        rows.append(
+            {
+                "title": tasks.get(key).title,
+                "started": started,
+                "solved": solved,
+                "rate": f"{solved / started:.1%}",
+                "interval": f"{low:.1%} to {high:.1%}",
+                "high": round(100 * high, 2),
+                "low": round(100 * low, 2),
+                "at": round(100 * solved / started, 2),
+                "where": where,
+            }
+        )
     return rows
 
 
