@@ -72,8 +72,8 @@ class Checkpoint:
         return ValueError(f"the checkpoint {self.folder} {reason}; remove it to start afresh")
 
     def forget(self, prefix: str) -> None:
-        """Remove what was saved for the loops whose names begin so."""
-        for path in self.folder.glob(f"{prefix}*.safetensors"):
+        """Remove what was saved for the loops whose names begin so; "." for what a process killed while saving left."""
+        for path in self.folder.glob(f"{prefix}*.safetensors*"):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -270,8 +270,7 @@ def _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_tr
         return batches_gone or time.monotonic() - started >= config.budget_seconds
 
     if checkpoint:
-        if not saved:
-            checkpoint.forget("")
+        checkpoint.forget("." if saved else "")
         save()  # a folder that cannot be written to is known now
     saved_at, next_save = batches, time.monotonic() + SAVE_SECONDS
 

@@ -179,7 +179,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, monkeyp
     path.write_bytes(whole.replace(b'"since_rise":', b'"since_fall":'))
     refused("holds the state of another version's population")
     path.write_bytes(whole)
+    half_written = path.with_name(".training.safetensors.123")
+    half_written.write_bytes(whole[:100])
     assert train.train(config, progress=False, checkpoint=checkpoint).batches == 10
+    assert path.exists() and not half_written.exists()
 
 
 def test_two_trainings_of_one_run_do_not_mix(tmp_path, monkeypatch):
