@@ -499,7 +499,8 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1 beside ours, one row per task: `runs` is what `load_runs` gives.
 
     Paper's columns begin with paper_. A task's row is its best run (see `best_runs`); `runs` says of how many.
-    Tasks without a run keep the paper's columns only. The last columns say where the row comes from.
+    beyond_paper: what of its recipe is more than the paper's. Tasks without a run keep the paper's columns only. The
+    last columns say where the row comes from.
     """
     paper = paper_table1()
     measured = paper.rename(columns={name: f"paper_{name}" for name in paper.columns[2:]})
@@ -510,6 +511,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
     for task, best in best_runs(runs).items():
         row = {"task": task, "train_complexity": best["train_difficulty"], **best[verdicts]}
         row["runs"] = int((runs["task"] == task).sum())
+        row["beyond_paper"] = beyond_paper(best)
         row |= {"seed": best["seed"], "config_hash": best["config_hash"], "folder": best["folder"]}
         rows.append(row | {name.removeprefix("provenance_"): best[name] for name in sources})
     ours = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["task", "train_complexity", *verdicts, "runs"])
@@ -521,6 +523,16 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
     for name in ("train_complexity", "train_error", "generalization", "discretization"):
         order += [f"paper_{name}", name]
     return joined[order + [name for name in joined.columns if name not in order]]
+
+
+def beyond_paper(settings) -> str:
+    """What a run's settings ask for that the paper's training has not, in words; "" for nothing."""
+    parts = {
+        "copies": settings.get("copies", 0) > 0,
+        "sharpening": settings.get("sharpening", 1) > 1,
+        "no curriculum": settings.get("curriculum") in (False,),
+    }
+    return ", ".join(name for name, is_on in parts.items() if is_on)
 
 
 def effort_markdown(runs: pd.DataFrame) -> str:
@@ -542,7 +554,7 @@ def effort_markdown(runs: pd.DataFrame) -> str:
 
 def table1_markdown(table: pd.DataFrame) -> str:
     """Table 1 for reading: what `table1` gives, without the columns of provenance, with a line on how to read it."""
-    shown = pd.DataFrame({"task": table["task"], "complexity": table["complexity_measure"]})
+    shown = pd.DataFrame({"task": _marked(table), "complexity": table["complexity_measure"]})
     headings = {"train_complexity": "train complexity", "train_error": "train error"}
     for name in ("train_complexity", "train_error", "generalization", "discretization"):
         heading = headings.get(name, name)
@@ -558,7 +570,7 @@ def table1_markdown(table: pd.DataFrame) -> str:
     note = (
         "Errors are fractions of the cells that should be modified. Cases: behind the train error; behind each "
         "complexity of generalization; compared for discretization. Each of our rows is the best of the task's runs."
-    )
+    ) + _beyond_note(table)
     return f"{to_markdown(shown)}\n{note}\n"
 
 
@@ -585,6 +597,18 @@ def reached(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
+def _marked(table: pd.DataFrame) -> list[str]:
+    """The tasks of `table1`, with a † where training was more than the paper's."""
+    beyond = table.get("beyond_paper", pd.Series("", table.index)).fillna("")
+    return [f"{task} †" if more else task for task, more in zip(table["task"], beyond, strict=True)]
+
+
+def _beyond_note(table: pd.DataFrame) -> str:
+    beyond = table.get("beyond_paper", pd.Series("", table.index)).fillna("")
+    told = [f"{task} ({more})" for task, more in zip(table["task"], beyond, strict=True) if more]
+    return f" †: trained with more than the paper's recipe: {'; '.join(told)}." if told else ""
+
+
 MARKS = {True: "✓", False: "✗", None: "○"}
 
 
@@ -593,8 +617,8 @@ def summary_markdown(table: pd.DataFrame) -> str:
     names = ("train_error", "generalization", "discretization")
     judged = reached(table).set_index("task")
     rows = []
-    for _, row in table.iterrows():
-        shown = {"task": row["task"]}
+    for (_, row), task in zip(table.iterrows(), _marked(table), strict=True):
+        shown = {"task": task}
         for name in names:
             heading = name.replace("_", " ")
             ours = "not run" if pd.isna(row["runs"]) else row[name]
@@ -610,7 +634,7 @@ def summary_markdown(table: pd.DataFrame) -> str:
             f" Behind our errors are at least {train:,} fresh cases, for generalization {each:,} at each complexity "
             f"up to {PERFECT_UP_TO}, for discretization {compared:,}."
         )
-    return f"{to_markdown(pd.DataFrame(rows))}\n{said}\n"
+    return f"{to_markdown(pd.DataFrame(rows))}\n{said}{_beyond_note(table)}\n"
 
 
 def all_reached(table: pd.DataFrame) -> list[str]:

@@ -321,6 +321,7 @@ def test_table1_puts_the_paper_beside_the_best_run(tmp_path):
         "weak",
         "perfect",
     )
+    assert copy["beyond_paper"] == ""
     assert table.loc["swap"].filter(regex="^(?!paper_|complexity)").isna().all(), "no run, no numbers"
 
 
@@ -338,6 +339,16 @@ def test_table1_is_written_as_csv_and_markdown(tmp_path):
     (swap,) = [line for line in lines if line.startswith("| swap ")]
     assert "| 20 | – | 0 | – | perfect | – | perfect | – | not run | – |" in swap
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["table1.csv", "table1.md"]
+
+
+def test_a_row_that_needed_more_than_the_papers_recipe_is_marked(tmp_path):
+    save(tmp_path, CONFIG)
+    save(tmp_path, CONFIG | {"task": "swap", "copies": 0.5, "sharpening": 4.0, "curriculum": False})
+    table = results.table1(results.load_runs(tmp_path))
+    assert table.set_index("task").loc["swap", "beyond_paper"] == "copies, sharpening, no curriculum"
+    for text in (results.table1_markdown(table), results.summary_markdown(table)):
+        assert "| swap † |" in text and "| copy |" in text
+        assert "†: trained with more than the paper's recipe: swap (copies, sharpening, no curriculum)." in text
 
 
 def test_table1_without_any_run_keeps_the_paper(tmp_path):
