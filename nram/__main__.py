@@ -157,7 +157,7 @@ def recorded_command(arguments) -> None:
     recorded.trace_picture(recorded.RECORDED / recorded.TRACED, recorded.RECORDED / "trace.png")
     recorded.update_readme()
     if not arguments.tables:
-        recorded.execute_notebooks(arguments.notebooks)
+        recorded.execute_notebooks(arguments.notebooks, say=lambda name: print(name, flush=True))
 
 
 def report_command(arguments) -> None:

@@ -25,6 +25,7 @@ from nram.program import (
     from_machine,
     from_runs,
     published,
+    readable,
     seen_program,
     small,
     timesteps_per_second,
@@ -167,6 +168,20 @@ def test_a_recorder_runs_as_the_discretized_machine(kind):
     assert run_all(recorder, memory, limit) == by_definition(machine, memory, limit)
     assert recorder.run(memory[0].numpy(), 3).tolist() == recorder.run(memory[0].tolist(), 3)
     assert first_failure(try_lengths(recorder, lengths=(5, 6), cases=2)) == 5
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm"])
+def test_what_is_read_does_the_same_and_says_every_sources_value(kind):
+    machine, task = random_machine(kind, seed=5), tasks.get("copy")
+    batches = [task.sample(torch.tensor([n]), task.min_cells(n), torch.Generator().manual_seed(n)) for n in (2, 4)]
+    read = readable(machine, task, batches, longest=5)
+    for batch in batches:
+        steps = list(read.trace(batch.memory[0].tolist(), int(batch.limit[0])))
+        assert list(steps[-1].memory) == machine.discretize().run(batch.memory, batch.limit)[0].tolist()
+        for step, following in zip(steps, steps[1:], strict=False):
+            circuit = read.circuits[step.row.circuit]
+            assert step.values[: read.layout.num_registers] == step.registers
+            assert [step.values[source] for source in circuit.registers] == list(following.registers)
 
 
 def test_an_lstm_is_not_tabulated():

@@ -48,6 +48,22 @@ def test_copies_are_of_the_present_sources(path):
     assert executed == [cell.source for cell in source.cells], f"python -m nram recorded {path.stem.partition('-')[0]}"
 
 
+def outputs_of(name: str) -> str:
+    """All the Markdown that an executed copy shows."""
+    cells = nbformat.read(recorded.RECORDED / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(output["data"]["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {}))
+
+
+def test_copies_are_of_the_present_runs():
+    runs = results.load_runs(recorded.RECORDED)
+    assert results.table1_markdown(results.table1(runs)) in outputs_of("20_table1"), "make recorded"
+    for task, run in results.best_runs(runs).items():
+        text = outputs_of(f"10_task-{task}")
+        assert f"run `{results.run_name(results.load_run(run['folder']).config)}`" in text, "make recorded"
+        assert f"Generalization: {run['generalization']}, with {run['generalization_cases']} cases" in text
+
+
 def test_notebooks_are_made_light():
     notebook = recorded.light(executed_notebook())
     assert "widgets" not in notebook.metadata
