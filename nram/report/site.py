@@ -92,6 +92,7 @@ def _table_rows(table: pd.DataFrame) -> list[dict]:
                 "cells": cells,
                 "cases": cases,
                 "run": run,
+                "beyond": (row.get("beyond_paper") or "") if run else "",
             }
         )
     return rows
