@@ -145,6 +145,7 @@ def study_command(arguments) -> None:
         arguments.out,
         seeds=arguments.seeds,
         batches=arguments.batches,
+        only=arguments.only,
         **launcher_of(arguments, minutes=24 * 60),
     )
     print(study_markdown(study_table(trials)))
@@ -235,6 +236,7 @@ def make_parser() -> argparse.ArgumentParser:
     study.add_argument("name", metavar="NAME", help=f"one of {', '.join(STUDIES)}")
     study.add_argument("--out", type=Path, default=Path("results/studies"), metavar="DIR", help="folder of studies")
     study.add_argument("--seeds", type=positive, help="per setting and variant (100)")
+    study.add_argument("--only", nargs="+", metavar="SETTING", help="these of its settings; the others can follow")
     study.add_argument("--batches", type=positive, help="of a seed at most, instead of the plan's")
     add_launcher(study)
     study.add_argument("--quiet", action="store_true", help="nothing but the table")

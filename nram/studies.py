@@ -21,6 +21,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -109,22 +110,31 @@ def run_study(
     *,
     seeds: int | None = None,
     batches: int | None = None,
+    only: Sequence[str] | None = None,
     say=lambda text: None,
     **launcher,
 ) -> pd.DataFrame:
     """Run a study, or what is left of it, in `folder`/<name>: the frame of its trials.
 
+    only: some of the plan's settings, beside those that are there already; another call may add the rest.
     say(text) is told of every population that has ended. launcher: how populations are run (see `nram.launch.launch`).
     What the plan has gained since the study was finished, and more seeds, are run and added. Raises ValueError if the
     folder holds another study, or this one with other settings.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
+    config_file, trials_file = folder / "config.json", folder / "trials.csv"
+    before = json.loads(config_file.read_text()) if config_file.exists() else None
     plan = configurations(name, seeds, batches)
+    if only is not None:
+        unknown = set(only) - {setting for setting, _ in plan}
+        if unknown:
+            valid = ", ".join(dict.fromkeys(setting for setting, _ in plan))
+            raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; valid: {valid}")
+        held = {each["setting"] for each in before["configurations"]} if before else set()
+        plan = {key: config for key, config in plan.items() if key[0] in held.union(only)}
     settings = [{"setting": key[0], "variant": key[1], **config.to_dict()} for key, config in plan.items()]
     settings = {"study": name, "about": STUDIES[name]["about"], "seeds": number, "configurations": settings}
-    config_file, trials_file = folder / "config.json", folder / "trials.csv"
-    before = json.loads(config_file.read_text()) if config_file.exists() else settings
-    differing = _differing(before, settings)
+    differing = _differing(before, settings) if before else ""
     if differing:
         raise ValueError(f"the study in {folder} has other settings: {differing}")
     done = _read_trials(trials_file) if trials_file.exists() else None
@@ -132,7 +142,7 @@ def run_study(
     wanted = {(*key, trial) for key in plan for trial in range(number)}
     if wanted <= ended and (folder / "provenance.json").exists():
         return done
-    if before is settings or before["seeds"] < number or len(before["configurations"]) < len(plan):
+    if before is None or before["seeds"] < number or len(before["configurations"]) < len(plan):
         results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
     origin = results.collect_provenance({}, seconds=0.0, kernel="")  # of the code that runs now
     commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")

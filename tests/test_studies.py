@@ -144,6 +144,17 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     assert (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns == finished
 
 
+def test_a_study_may_grow_setting_by_setting(plan, tmp_path):
+    first = studies.run_study("tiny", tmp_path, seeds=1, only=["narrow"])
+    assert first["setting"].unique().tolist() == ["narrow"]
+    both = studies.run_study("tiny", tmp_path, seeds=1, only=["wide"])
+    assert both["setting"].unique().tolist() == ["wide", "narrow"]
+    pd.testing.assert_frame_equal(both[both["setting"] == "narrow"].reset_index(drop=True), first)
+    pd.testing.assert_frame_equal(studies.run_study("tiny", tmp_path, seeds=1), both)
+    with pytest.raises(ValueError, match="tiny has no setting wode; valid: wide, narrow"):
+        studies.run_study("tiny", tmp_path, seeds=1, only=["wode"])
+
+
 def test_two_processes_do_not_write_the_same_rows(plan, tmp_path):
     import fcntl
 
