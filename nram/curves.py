@@ -326,7 +326,8 @@ def solved_by_batches(trials: pd.DataFrame) -> Figure:
         panel.set(title=setting, xlabel="batches since the seed's start", ylabel="")
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-        panel.set_ylim(bottom=0)
+    highest = trials.groupby(["setting", "variant"])["solved"].mean().max()
+    axes[0].set_ylim(0, max(0.05, 1.08 * highest))  # of all panels
     axes[0].set_ylabel("share of seeds solved")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -214,6 +214,7 @@ def test_solved_by_batches_is_a_step_per_solved_seed():
     line, flat = figure.axes[0].lines
     assert line.get_xdata().tolist() == [0, 10, 30, 90] and line.get_ydata().tolist() == [0, 0.25, 0.5, 0.5]
     assert flat.get_ydata().tolist() == [0, 0] and flat.get_label() == "y"
+    assert all(axes.get_ylim()[1] > 1 for axes in figure.axes), "the highest line of any panel is within all"
 
 
 def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
