@@ -197,7 +197,8 @@ def test_summaries_of_some_runs(execute, tmp_path):
 
 def test_gradient_noise(execute, tmp_path, monkeypatch):
     tiny = TINY | {"task": "listk", "polish_batches": 0, "verify_cases": 20}
-    tiny |= {name: [value] * 2 for name, value in {"learning_rate": 0.01, "output_scale": 1, "entropy": 0.01}.items()}
+    fixed = {"learning_rate": 0.01, "output_scale": 1, "stop_bias": 0, "entropy": 0.01}
+    tiny |= {name: [value] * 2 for name, value in fixed.items()}
     settings = {f"setting {n}": tiny | {"noise_eta": [n / 10] * 2} for n in (1, 2, 3)}
     plan = {"about": "for the tests", "batches": 20, "settings": settings}
     plan["variants"] = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
