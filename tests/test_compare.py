@@ -20,8 +20,9 @@ def mine(tmp_path):
         shutil.copytree(RECORDED / task, tmp_path / task)
     frame = pd.read_csv(tmp_path / "access" / "generalization.csv")
     changed = (frame["mode"] == "at") & (frame["machine"] == "fuzzy") & (frame["complexity"] == 50)
-    assert changed.sum() == 1 and frame.loc[changed, "cases"].item() == 1000
+    assert changed.sum() == 1 and frame.loc[changed, "cases"].item() == 10_000
     frame.loc[changed, "error"] = 0.03
+    frame.loc[changed, "cases"] = 1000
     frame.to_csv(tmp_path / "access" / "generalization.csv", index=False)
     config = json.loads((tmp_path / "copy" / "config.json").read_text()) | {"hidden": 8, "learning_rate": [0.1, 0.2]}
     provenance = json.loads((tmp_path / "copy" / "provenance.json").read_text())
@@ -40,10 +41,10 @@ def test_recorded_and_mine(mine):
     assert frame["task"].unique().tolist() == ["access", "copy"]
     row = rows_of(frame, "access").loc[FAR]
     assert row["recorded"] == 0 and row[str(mine)] == 0.03 and row["difference"] == 0.03
-    # Newcombe's interval from Wilson's 0.02109 to 0.04251 of 30 in 1000, and 0 to 0.003827 of 0 in 1000.
-    assert row["low"] == pytest.approx(0.03 - (0.00891**2 + 0.003827**2) ** 0.5, abs=2e-5)
+    # Newcombe's interval from Wilson's 0.02109 to 0.04251 of 30 in 1000, and 0 to 0.000384 of 0 in 10,000.
+    assert row["low"] == pytest.approx(0.03 - (0.00891**2 + 0.000384**2) ** 0.5, abs=2e-5)
     assert row["high"] == pytest.approx(0.04251, abs=2e-5)
-    assert row["note"] == f"{mine}: first error at 50 (0.03)"
+    assert row["note"] == f"{mine}: first error at 50 (0.03), 0 at 100"
     copy = rows_of(frame, "copy")
     assert (copy["difference"] == 0).all() and (copy["note"] == "").all()
     settings = copy.loc["train error", "settings that differ"]
@@ -75,7 +76,7 @@ def test_one_run_beside_a_folder_and_a_third_source(mine):
 
 def test_settings_are_read_once_per_task(mine):
     text = compare.compare_markdown(compare.compare("recorded", mine))
-    assert text.count("hidden 48 → 8") == 1 and "| +0.020 to +0.043 |" in text
+    assert text.count("hidden 48 → 8") == 1 and "| +0.021 to +0.043 |" in text
 
 
 @pytest.mark.parametrize(

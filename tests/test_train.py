@@ -307,4 +307,4 @@ def test_a_task_of_ones_own_must_be_given_and_have_a_name_of_its_own():
 def test_what_was_saved_is_what_is_loaded():
     result, evaluation = experiment.load(results.CHECKOUT / "results" / "recorded" / "copy")
     assert result.solved and result.members_solved == 1 and result.verification["fuzzy_error"] == 0
-    assert evaluation.metrics["fuzzy_train_error"] == 0 and evaluation.metrics["max_complexity"] == 50
+    assert evaluation.metrics["fuzzy_train_error"] == 0 and evaluation.metrics["max_complexity"] == 100
