@@ -597,15 +597,19 @@ def reached(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
+def _beyond(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The tasks of `table1`, and what `beyond_paper` says of each; a table without runs lacks that column."""
+    beyond = table.get("beyond_paper", pd.Series("", table.index)).fillna("")
+    return list(zip(table["task"], beyond, strict=True))
+
+
 def _marked(table: pd.DataFrame) -> list[str]:
     """The tasks of `table1`, with a † where training was more than the paper's."""
-    beyond = table.get("beyond_paper", pd.Series("", table.index)).fillna("")
-    return [f"{task} †" if more else task for task, more in zip(table["task"], beyond, strict=True)]
+    return [f"{task} †" if more else task for task, more in _beyond(table)]
 
 
 def _beyond_note(table: pd.DataFrame) -> str:
-    beyond = table.get("beyond_paper", pd.Series("", table.index)).fillna("")
-    told = [f"{task} ({more})" for task, more in zip(table["task"], beyond, strict=True) if more]
+    told = [f"{task} ({more})" for task, more in _beyond(table) if more]
     return f" †: trained with more than the paper's recipe: {'; '.join(told)}." if told else ""
 
 
