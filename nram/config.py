@@ -14,6 +14,7 @@ from nram.recipes import RECIPES
 __all__ = ["FORMER", "TrainConfig"]
 
 FORMER = ("history_seconds",)  # settings that recorded runs may have and that made no difference to what was trained
+LOSSES = ("expected", "marginal")
 Bounds = tuple[float, float]
 LARGEST = 10**9  # of what counts members, cells, batches..
 BOUNDS = ("adam_betas", "learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy")  # settings (low, high)
@@ -71,6 +72,7 @@ class TrainConfig:
     activation_clip: bound C1 on every activation's gradient; None for no bound.
     gradient_norm: bound C2 on the L2 norm of a member's gradient; None for no bound.
     log_floor: logarithms are taken of max(x, log_floor).
+    loss: "expected", the paper's, or "marginal", that of its footnote 4 (see `nram.population.loss_per_example`).
     curriculum: whether difficulty rises with success; if not, D is the train difficulty from the start.
     start_difficulty: the first level D; 0 stands for the task's smallest difficulty.
     level_threshold: the level rises when the moving error at d = D is below this.
@@ -123,6 +125,7 @@ class TrainConfig:
     activation_clip: float | None = 10.0
     gradient_norm: float | None = 1.0
     log_floor: float = 1e-6
+    loss: str = "expected"
     curriculum: bool = True
     start_difficulty: int = 0
     level_threshold: float = 0.15
@@ -205,6 +208,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.controller not in CONTROLLERS:
             raise ValueError(f"unknown controller {self.controller!r}; valid: {', '.join(CONTROLLERS)}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}; valid: {', '.join(LOSSES)}")
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be cpu, cuda or cuda:N, not {self.device!r}")
         if self.device != "cpu" and not torch.cuda.is_available():

@@ -17,6 +17,7 @@ from nram.modules import read, write
 __all__ = [
     "Outcome",
     "initial_registers",
+    "log_stop_probs",
     "median_stop",
     "one_hot_memory",
     "produce",
@@ -110,11 +111,26 @@ def stop_probs(stop_logits: Tensor, limit: Tensor) -> Tensor:
 
     The machine is forced to stop after its `limit`-th timestep; p is 0 from then on.
     """
-    steps = torch.arange(stop_logits.shape[0], device=limit.device).view(-1, *[1] * limit.dim())
-    log_go_on = torch.nn.functional.logsigmoid(-stop_logits)
-    log_alive = torch.cat([torch.zeros_like(log_go_on[:1]), log_go_on[:-1].cumsum(0)])  # log prod_{i<t} (1 - f_i)
+    steps, log_alive = _steps(stop_logits, limit), _log_alive(stop_logits)
     probs = torch.where(steps == limit - 1, log_alive.exp(), (log_alive.exp() * stop_logits.sigmoid()))
     return probs.masked_fill(steps >= limit, 0)
+
+
+def log_stop_probs(stop_logits: Tensor, limit: Tensor) -> Tensor:
+    """The logarithms of `stop_probs`, without its underflow: stop_logits [T, ...], limit [...] -> [T, ...]."""
+    steps, log_alive = _steps(stop_logits, limit), _log_alive(stop_logits)
+    log_probs = torch.where(steps == limit - 1, log_alive, log_alive + torch.nn.functional.logsigmoid(stop_logits))
+    return log_probs.masked_fill(steps >= limit, -torch.inf)
+
+
+def _steps(stop_logits: Tensor, limit: Tensor) -> Tensor:
+    return torch.arange(stop_logits.shape[0], device=limit.device).view(-1, *[1] * limit.dim())
+
+
+def _log_alive(stop_logits: Tensor) -> Tensor:
+    """log prod_{i<t} (1 - f_i), that the machine has not stopped before timestep t."""
+    log_go_on = torch.nn.functional.logsigmoid(-stop_logits)
+    return torch.cat([torch.zeros_like(log_go_on[:1]), log_go_on[:-1].cumsum(0)])
 
 
 def median_stop(stop_logits: Tensor, limit: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from nram.circuit import Layout
 from nram.config import TrainConfig
 from nram.controller import init_member, make_controller
 from nram.kernels.adam import adam_step
-from nram.machine import Outcome, stop_probs
+from nram.machine import Outcome, log_stop_probs, stop_probs
 from nram.model import Machine
 
 __all__ = ["VERIFY_EVERY", "Population", "loss_per_example", "sample_difficulty", "train_step"]
@@ -33,12 +33,22 @@ PER_MEMBER = (
 ).split()
 
 
-def loss_per_example(outcome: Outcome, limit: Tensor, entropy_coefficient: Tensor | None = None) -> Tensor:
-    """The cost [P, B]: - sum_t p_t log-likelihood_t, minus the entropy bonus (section 3, appendix B).
+def loss_per_example(
+    outcome: Outcome, limit: Tensor, entropy_coefficient: Tensor | None = None, kind: str = "expected"
+) -> Tensor:
+    """The cost [P, B], minus the entropy bonus (section 3, appendix B).
 
+    kind: "expected" for - sum_t p_t log-likelihood_t; "marginal" for - log sum_t p_t likelihood_t (footnote 4), in
+    which a machine that does not know yet when to stop loses little by what stands in the memory before and after.
     limit LongTensor[P, B]; entropy_coefficient [P] weighs the entropies of all distributions of all timesteps.
+
+    Deviation: footnote 4 sums over the output cells outside the logarithm; likelihood_t is that of all of them. Where
+    there is one output cell it is the same.
     """
-    loss = -(stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum(0)
+    if kind == "marginal":
+        loss = -(log_stop_probs(outcome.stop_logits, limit) + outcome.log_likelihood).logsumexp(0)
+    else:
+        loss = -(stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum(0)
     if entropy_coefficient is not None:
         loss = loss - entropy_coefficient.unsqueeze(-1) * outcome.entropy.sum(0)
     return loss
@@ -375,7 +385,7 @@ def train_step(population: Population, generator: torch.Generator) -> None:
         kernel=config.kernel,
     )
     # The sum, not the mean: activations' gradients are those of one example, and so is the bound on them.
-    loss = loss_per_example(outcome, limit, coefficient).sum()
+    loss = loss_per_example(outcome, limit, coefficient, config.loss).sum()
     gradients = torch.autograd.grad(loss, list(population.params.values()))
     with torch.no_grad():
         population.adam_step(torch.cat([each.flatten(1) for each in gradients], 1), generator)
