@@ -334,7 +334,7 @@ def test_merge_deals_values_to_its_arrays_without_favour():
     check_frequencies(Counter((m[3], m[5]) for m in examples), uniform(itertools.product(range(1, 12), repeat=2)))
 
 
-def test_trees_come_from_random_insertions_and_ends_from_nodes_without_left_child():
+def test_trees_come_from_random_insertions_and_paths_are_as_long_as_drawn():
     examples = [memory for memory, _, _ in small_examples("walkbst", 3, 22, larger=5)]
     expected = Counter()
     for order in itertools.permutations(range(3)):
@@ -346,9 +346,15 @@ def test_trees_come_from_random_insertions_and_ends_from_nodes_without_left_chil
             tree[node][value > node] = value
             tree[value] = [None, None]
         ends = [value for value in tree if tree[value][0] is None]
-        for end in ends:
-            shape = tuple(sorted((value, *children) for value, children in tree.items()))
-            expected[str(shape), end] += 1 / (6 * len(ends))
+        depth = {order[0]: 0}
+        for value in order:
+            depth |= {child: depth[value] + 1 for child in tree[value] if child is not None}
+        shape = tuple(sorted((value, *children) for value, children in tree.items()))
+        for hops in range(3):
+            least = min(abs(depth[end] - hops) for end in ends)
+            nearest = [end for end in ends if abs(depth[end] - hops) == least]
+            for end in nearest:
+                expected[str(shape), end] += 1 / (6 * 3 * len(nearest))
 
     seen, places, values = Counter(), Counter(), Counter()
     for memory in examples:

@@ -160,6 +160,7 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     difficulty alone.
     Deviation: NULL and left are the same symbol, so the path's end is drawn from the nodes without a left child:
     following further NULLs meets a NULL pointer.
+    Deviation: that node is one whose depth is nearest to a number uniform on 0..n-1, so that long paths are frequent.
     Deviation: `out` is cell 1 and holds its own address at the start.
     """
     n = difficulty[:, None]
@@ -168,29 +169,27 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     values = 1 + _ordered_subset(n, torch.full_like(n, num_cells - 1), generator)  # node s is the s-th to be inserted
     node = _cells(difficulty, values.shape[1])
 
-    # A new value belongs between its two neighbours among the values already in the tree, and the one of them that came
-    # later has the free place. All pairs [B, node, other] at once.
+    # A node's ancestors are those inserted before it that were then the nearest to it in value, on their side; its
+    # parent is the last of them. The way to it turns right at the smaller ones. All pairs [B, node, other] at once.
     difference = values.int()[:, None, :] - values.int()[:, :, None]
     earlier = node < node[:, None]
-    below = torch.where(earlier & (difference < 0), difference, -num_cells).max(2)
-    above = torch.where(earlier & (difference > 0), difference, num_cells).min(2)
-    below_node = below.indices.masked_fill_(below.values == -num_cells, -1)
-    above_node = above.indices.masked_fill_(above.values == num_cells, -1)
-    parent_address = address.gather(1, torch.maximum(below_node, above_node).clamp_(min=0))
-    pointer = parent_address + 1 + (below_node > above_node)
+    below = torch.where(earlier & (difference < 0), difference, -num_cells)
+    above = torch.where(earlier & (difference > 0), difference, num_cells)
+    right = (below > -num_cells) & (below == below.cummax(2).values)
+    is_ancestor = right | ((above < num_cells) & (above == above.cummin(2).values))
+    parent = torch.where(is_ancestor, node, 0).amax(2)
+    from_the_right = right.gather(2, parent[:, :, None])[:, :, 0]
+    pointer = address.gather(1, parent) + 1 + from_the_right
     memory.scatter_(1, pointer * ((node > 0) & (node < n)), address).scatter_(1, address, values)
 
     may_end = (node < n) & (memory.gather(1, address + 1) == 0)
-    keys = torch.rand(may_end.shape, generator=generator, device=n.device)
-    end = keys.masked_fill_(~may_end, -1).argmax(1, keepdim=True)
-    answer = values.gather(1, end)
-    # The end lies below those inserted before it that were then, on their side, the nearest to it in value.
-    smaller, larger = (node < end) & (values < answer), (node < end) & (values > answer)
-    right = smaller & (values == (values * smaller).cummax(1).values)
-    left = larger & (values == values.masked_fill(~larger, num_cells).cummin(1).values)
-    step = (right | left).cumsum(1)
+    distance = (is_ancestor.sum(2) - _below(n, generator)).abs()
+    tie_break = torch.rand(may_end.shape, generator=generator, device=n.device)
+    end = (distance + tie_break).masked_fill_(~may_end, torch.inf).argmin(1, keepdim=True)
+    row = end[:, :, None].expand(-1, -1, len(node))
+    right, step = right.gather(1, row)[:, 0], is_ancestor.cumsum(2).gather(1, row)[:, 0]
     memory.scatter_(1, (1 + step) * right, 1)
-    return _with_header(memory, (address[:, :1], torch.ones_like(n)), out=1, answer=answer)
+    return _with_header(memory, (address[:, :1], torch.ones_like(n)), out=1, answer=values.gather(1, end))
 
 
 def _with_header(memory: Tensor, header: tuple[Tensor, ...], out: int, answer: Tensor) -> Example:
