@@ -46,5 +46,25 @@ RECIPES: dict[str, dict] = {
     },
     "listsearch": {"repetitions": 2},
     "merge": {"repetitions": 2},
-    "walkbst": {"repetitions": 2},
+    # As ListK. Three registers, the fewest that such a walk was seen to take: with more, short paths are learned case by
+    # case. A weak output layer at first, as those seeds had that came far. The limit allows two timesteps a node.
+    "walkbst": {
+        "repetitions": 3,
+        "num_registers": 3,
+        "hidden": 32,
+        "population": 32,
+        "loss": "marginal",
+        "limit_slope": 2,
+        "limit_offset": 3,
+        "start_difficulty": 3,
+        "restart_after": 150,
+        "copies": 0.3,
+        "sharpening": 3.0,
+        "small_memories": 0.0,
+        "stop_bias": (-4.0, -2.0),
+        "learning_rate": (0.005, 0.012),
+        "noise_eta": (0.0, 0.2),
+        "entropy": (0.0005, 0.002),
+        "output_scale": (0.5, 1.0),
+    },
 }
