@@ -46,8 +46,8 @@ RECIPES: dict[str, dict] = {
     },
     "listsearch": {"repetitions": 2},
     "merge": {"repetitions": 2},
-    # As ListK. Three registers, the fewest that such a walk was seen to take: with more, short paths are learned case by
-    # case. A weak output layer at first, as those seeds had that came far. The limit allows two timesteps a node.
+    # As ListK. Three registers, the fewest that a walk needs: with more, short paths are learned case by case. A weak
+    # output layer at first, as those seeds had that came far. The limit allows two timesteps a node.
     "walkbst": {
         "repetitions": 3,
         "num_registers": 3,
