@@ -47,7 +47,8 @@ RECIPES: dict[str, dict] = {
     "listsearch": {"repetitions": 2},
     "merge": {"repetitions": 2},
     # As ListK. Three registers, the fewest that a walk needs: with more, short paths are learned case by case. A weak
-    # output layer at first, as those seeds had that came far. The limit allows two timesteps a node.
+    # output layer at first, as those seeds had that came far. The limit allows two timesteps a node. Long
+    # polishing: what is left of softness adds up over long paths.
     "walkbst": {
         "repetitions": 3,
         "num_registers": 3,
@@ -66,5 +67,6 @@ RECIPES: dict[str, dict] = {
         "noise_eta": (0.0, 0.2),
         "entropy": (0.0005, 0.002),
         "output_scale": (0.5, 1.0),
+        "polish_batches": 4000,
     },
 }

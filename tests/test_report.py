@@ -14,7 +14,7 @@ from nram.__main__ import main
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (400, 1400)
-TASKS = ("access", "reverse", "listk", "walkbst")
+TASKS = ("access", "reverse", "listk", "listsearch")
 
 
 def executed_notebook():
@@ -248,8 +248,8 @@ def test_the_stepper_moves(site, visit, width):
 
 @in_a_browser
 def test_the_stepper_shows_every_task_every_run_and_plays(site, visit):
-    page = visit(site / "index.html", fragment="#trace-walkbst")
-    assert "WalkBST" in page.locator("[data-task][aria-pressed=true]").inner_text()
+    page = visit(site / "index.html", fragment="#trace-listsearch")
+    assert "ListSearch" in page.locator("[data-task][aria-pressed=true]").inner_text()
     assert "has not solved the task" in page.locator("#warning").inner_text()
     for entry in load_traces(site):
         page.locator(f"[data-task={entry['key']}]").click()
