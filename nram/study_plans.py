@@ -16,6 +16,7 @@ SOLVED = ("access", "increment", "copy", "reverse", "swap", "permutation", "list
 # Three READs in a timestep, a stop logit that lets machines run on at first, and a weak entropy bonus did most.
 LISTK = {
     "task": "listk",
+    "loss": "expected",
     "repetitions": 3,
     "num_registers": 4,
     "hidden": 64,
