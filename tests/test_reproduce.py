@@ -51,6 +51,18 @@ def executed_text(path):
     return "".join(output.get("text", "") for cell in cells for output in cell.outputs)
 
 
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Those that are ignored here, as under nohup or in the background of a script, children would ignore, too."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def notebooks(tmp_path):
     """A folder of notebooks as the runner expects them; made/ holds the runs that the tasks' will leave."""

@@ -201,6 +201,7 @@ def test_every_recipe_is_valid_and_survives_json():
         ({"budget_seconds": -1}, "budget_seconds must not be negative"),
         ({"budget_seconds": float("nan")}, "budget_seconds must be a finite number"),
         ({"controller": "gru"}, "valid: mlp, lstm"),
+        ({"loss": "likelihood"}, "valid: expected, marginal"),
         ({"kernel": "fast"}, "kernel"),
         ({"num_cells": 3}, "needs at least 22 cells"),
         ({"entropy": (0, 0.1)}, "entropy is drawn log-uniformly"),
