@@ -72,7 +72,7 @@ STUDIES: dict[str, dict] = {
     "losses": {
         "about": "The paper's loss, and that of its footnote 4",
         "batches": 800,
-        "settings": {**{task: {"recorded": task} for task in ("copy", "reverse", "swap")}, "listk": LISTK_1},
+        "settings": {task: {"recorded": task} for task in ("copy", "reverse", "swap")} | {"listk": LISTK_1},
         "variants": {"expected": {"loss": "expected"}, "marginal": MARGINAL},
     },
     "ablations": {

@@ -54,10 +54,12 @@ def executed_text(path):
 @pytest.fixture(autouse=True)
 def signals_as_in_a_terminal():
     """Those that are ignored here, as under nohup or in the background of a script, children would ignore, too."""
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    terminal = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
     }
+    before = {number: signal.signal(number, handler) for number, handler in terminal.items()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -319,14 +321,9 @@ def test_the_end_of_the_runner_is_the_end_of_its_children_and_the_next_call_goes
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_termination_is_an_exit_that_cleans_up(monkeypatch, number, exit_code):
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(reproduce, "run", lambda options: os.kill(os.getpid(), number))
-    try:
-        with pytest.raises(SystemExit) as caught:
-            reproduce.main([])
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    with pytest.raises(SystemExit) as caught:
+        reproduce.main([])
     assert caught.value.code == exit_code
 
 
