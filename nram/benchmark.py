@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -254,27 +254,24 @@ def timed(call: Callable[[], None], calls: int, device: str) -> tuple[float, flo
     return (time.perf_counter() - wall) / calls, (time.process_time() - processor) / calls
 
 
-def as_in_training(call: Callable[[], None]) -> Callable[[], None]:
-    """A call of the fused kernel with PyTorch's own operations on one thread, as in `nram.train.train`."""
-
-    def run():
-        with kernels.narrow_pytorch():
-            call()
-
-    return run
-
-
 def take_turns(calls: dict[str, Callable], rounds: int, device: str = "cpu") -> tuple[dict[str, list], dict[str, int]]:
-    """Time calls in turn: {name: [(wall, processor seconds) of each round]}, {name: calls at a stretch}."""
+    """Time calls in turn: {name: [(wall, processor seconds) of each round]}, {name: calls at a stretch}.
+
+    "fused" is called as in training, with PyTorch's own operations on one thread.
+    """
+    setting = {name: kernels.narrow_pytorch if name == "fused" else nullcontext for name in calls}
     number = {}
     for name, call in calls.items():
-        call()
-        seconds, _ = timed(call, 1, device)
+        with setting[name]():
+            call()
+            seconds, _ = timed(call, 1, device)
         number[name] = max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
     samples = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            samples[name].append(timed(call, number[name], device))
+            with setting[name]():
+                call()  # not timed: what was timed before may have left spinning threads, and its data in the caches
+                samples[name].append(timed(call, number[name], device))
     return samples, number
 
 
@@ -313,7 +310,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
         compile_seconds, _ = timed(calls["compiled"], 1, case.device)
     if scope != "timestep" and fused != "reference":
         kernels.warm_up(fused, case.device)
-        calls["fused"] = as_in_training(CALLS[scope](case, fused))
+        calls["fused"] = CALLS[scope](case, fused)
     samples, number = take_turns(calls, rounds, case.device)
     walls = {name: [wall for wall, _ in pairs] for name, pairs in samples.items()}
     spent = {name: statistics.median(processor for _, processor in pairs) for name, pairs in samples.items()}
