@@ -23,7 +23,7 @@ The whole run is one call: a block of 8 examples of a member goes through all ti
 waits for another within a run; the controller is a matrix product of the block. Backward, blocks again go through all
 timesteps, and the gradients of the matrices are one product over all timesteps at the end.
 
-A file imports only from those above it; all above loops.py is compiled, into the two loops:
+A file imports only from those above it; all above threads.py is compiled into the two loops:
 
     rows.py         rows of S numbers: one-hots, rescaling, rotations
     modules.py      the fourteen modules, forward and backward
@@ -33,42 +33,20 @@ A file imports only from those above it; all above loops.py is compiled, into th
     controllers.py  MLP and LSTM, forward and backward
     outcome.py      likelihoods, and the memory at the median stopping time
     blocks.py       a block of examples through all timesteps, forward and backward
+    threads.py      the threads that share out the blocks
     loops.py        the compiled loops over blocks; the key of their cache
     packing.py      circuits and parameters as the loops address them
-    threads.py      the threads that share out the blocks
     passes.py       a pass from tensors to tensors
 """
 
 import torch
 
-from nram.circuit import Layout
-from nram.controller import make_controller
-from nram.kernels.cpu.loops import marker
+from nram.kernels.cpu.loops import compiled_loops, will_compile
 from nram.kernels.cpu.passes import Pass, Workspace
 
 __all__ = ["Pass", "Workspace", "warm_up", "will_compile"]
 
-_warm = set()
-
-
-def will_compile(dtype=torch.float32) -> bool:
-    """Whether `warm_up`, or else the first run, has to compile."""
-    return dtype not in _warm and not marker(dtype).exists()
-
 
 def warm_up(dtype=torch.float32) -> None:
     """Compile the loops for `dtype`, or load them from Numba's cache."""
-    if dtype in _warm:
-        return
-    layout = Layout(1)
-    controller = make_controller("mlp", layout, 1)
-    params = {name: torch.zeros(1, *shape, dtype=dtype) for name, shape in controller.shapes().items()}
-    memory, limit = torch.zeros(1, 1, 2, dtype=torch.long), torch.ones(1, 1, dtype=torch.long)
-    run = Pass(layout, controller, params, memory, memory, memory == 0, limit, clip=None, want_entropy=False,
-               log_floor=1e-6, workspace=Workspace(), keep=True)
-    run.backward(None, None, None)
-    _warm.add(dtype)
-    try:
-        marker(dtype).touch()
-    except OSError:
-        pass  # then Numba could not write its cache either
+    compiled_loops(dtype)

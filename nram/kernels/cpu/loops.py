@@ -1,19 +1,22 @@
 """The two compiled loops over blocks, and what tells whether Numba's cache has them.
 
-Everything else in this package that is compiled is compiled into these two. Numba compares the time and size of this
-file only, so the loops hold a digest of all files that they are made from: with another digest they are others.
+What this package computes is compiled into these two. Numba compares the time and size of this file only, so the loops
+hold a digest of all files that they are made from: with another digest they are others.
 """
 
+import contextlib
 import functools
 import hashlib
 from pathlib import Path
 
 import numba
+import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_name
-from numba import njit
+from numba import cfunc, types
 
 from nram.kernels import simd
+from nram.kernels.cpu import threads
 from nram.kernels.cpu.blocks import block_backward, block_forward
 from nram.kernels.cpu.run import gradients_of, progress_of, run_of
 
@@ -26,30 +29,50 @@ def digest(sources=SOURCES) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
-def _compile(source_digest):
-    """The compiled loops. `source_digest` is not used: it is in them for being part of the key of Numba's cache."""
+def _compile(source_digest, real):
+    """The two loops for buffers of type `real`, functions of (table's address, thread, threads).
 
-    @njit(cache=True, error_model="numpy", nogil=True)
-    def forward(table, floor, bound, thread, threads):
+    `source_digest` is in them for being part of the key of Numba's cache.
+    """
+    compiled = cfunc(types.void(types.int64, types.int64, types.int64), cache=True, error_model="numpy")
+
+    @compiled
+    def forward(table, thread, threads):
         source_digest  # noqa: B018
-        run = run_of(table, floor, bound)
-        progress = progress_of(table, bound, run.sizes, thread)
-        for index in range(thread, run.sizes.population * run.sizes.blocks, threads):
+        run = run_of(table, real)
+        progress = progress_of(table, real, run.sizes, thread)
+        total = run.sizes.population * run.sizes.blocks
+        for index in range(total * thread // threads, total * (thread + 1) // threads):
             block_forward(run, index, progress)
 
-    @njit(cache=True, error_model="numpy", nogil=True)
-    def backward(table, floor, bound, thread, threads):
+    @compiled
+    def backward(table, thread, threads):
         source_digest  # noqa: B018
-        run = run_of(table, floor, bound)
-        gradients, progress = gradients_of(table, bound), progress_of(table, bound, run.sizes, thread)
-        for index in range(thread, run.sizes.population * run.sizes.blocks, threads):
+        run = run_of(table, real)
+        gradients, progress = gradients_of(table, real), progress_of(table, real, run.sizes, thread)
+        total = run.sizes.population * run.sizes.blocks
+        for index in range(total * thread // threads, total * (thread + 1) // threads):
             block_backward(run, gradients, index, progress)
 
     return forward, backward
 
 
 DIGEST = digest()
-forward_blocks, backward_blocks = _compile(DIGEST)  # one thread's share, every threads-th block
+_compiled = {}
+
+
+def compiled_loops(dtype: torch.dtype) -> tuple:
+    """The loops, forward and backward, for float32 or float64: compiled, or loaded from Numba's cache."""
+    if dtype not in _compiled:
+        _compiled[dtype] = _compile(DIGEST, np.float32 if dtype == torch.float32 else np.float64)
+        with contextlib.suppress(OSError):  # then Numba could not write its cache either
+            marker(dtype).touch()
+    return _compiled[dtype]
+
+
+def will_compile(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether `compiled_loops` has to compile."""
+    return dtype not in _compiled and not marker(dtype).exists()
 
 
 @functools.cache
@@ -60,4 +83,4 @@ def marker(dtype: torch.dtype) -> Path:
     """
     written = Path(__file__).stat().st_mtime_ns
     name = f"nram-kernels-{DIGEST[:16]}-{written:x}-{get_host_cpu_name()}-{str(dtype).removeprefix('torch.')}"
-    return Path(forward_blocks.stats.cache_path) / name
+    return Path(threads._lead.stats.cache_path) / name

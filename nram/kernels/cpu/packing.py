@@ -37,16 +37,21 @@ def _whole(name, in_size, out_size):
 
 
 def _places(layout, controller, matrices):
-    """Of each parameter by name: its part of the packed matrices [P, inputs + 1, outputs], and its shape there."""
+    """Of each parameter by name: its part of the packed matrices [P, ..., inputs + 1, outputs].
+
+    A layer of several parts has padding between them: there a weight is [P, ..., input parts, inputs, output parts,
+    outputs] and a bias [P, ..., output parts, outputs].
+    """
     places = {}
     for matrix, (name, in_parts, in_size, out_parts, out_size) in zip(
         matrices, _layers(layout, controller), strict=True
     ):
-        P, rows, columns = matrix.shape
-        parts = matrix.view(P, rows, out_parts, columns // out_parts)[..., :out_size]
-        weight = parts[:, :-1].unflatten(1, (in_parts, (rows - 1) // in_parts))[:, :, :in_size]
-        places[f"{name}_weight"] = weight, (P, in_parts * in_size, out_parts * out_size)
-        places[f"{name}_bias"] = parts[:, -1], (P, out_parts * out_size)
+        rows, columns = matrix.shape[-2:]
+        parts = matrix.unflatten(-1, (out_parts, columns // out_parts))[..., :out_size]
+        weight = parts[..., :-1, :, :].unflatten(-3, (in_parts, (rows - 1) // in_parts))[..., :in_size, :, :]
+        bias = parts[..., -1, :, :]
+        places[f"{name}_weight"] = weight[..., 0, :, 0, :] if in_parts == out_parts == 1 else weight
+        places[f"{name}_bias"] = bias[..., 0, :] if out_parts == 1 else bias
     return places
 
 
@@ -57,52 +62,41 @@ def _shapes(layout, controller, *leading):
         yield *leading, in_parts * inputs + 1, out_parts * outputs
 
 
-def pack(layout, controller, params, workspace) -> Matrices:
-    """The three layers as flat [P, inputs + 1, outputs] matrices in whole vectors, biases in the last row.
+class Packed(NamedTuple):
+    """The three layers as flat matrices, and where in them each parameter has its place."""
+
+    matrices: Matrices
+    places: dict[str, Tensor]
+
+
+def room(layout, controller, P, dtype) -> Packed:
+    """Room for parameters: [P, inputs + 1, outputs] in whole vectors, biases in the last row.
 
     Whole vectors are added with weights 0; behind the last matrix lie 16 rows that may be read, whatever they hold.
     """
-    P, dtype = len(params["output_bias"]), params["output_bias"].dtype
-
-    def make():
-        flats, matrices = [], []
-        for shape in _shapes(layout, controller, P):
-            flats.append(torch.zeros(math.prod(shape) + 16 * shape[2], dtype=dtype))
-            matrices.append(flats[-1][: math.prod(shape)].view(shape))
-        return Matrices(*flats), _places(layout, controller, matrices)
-
-    flats, places = workspace.keep(("packed", layout, controller, P, dtype), make)
-    for name, (place, _) in places.items():
-        place.copy_(params[name].detach().view(place.shape))
-    return flats
+    flats, matrices = [], []
+    for shape in _shapes(layout, controller, P):
+        flats.append(torch.zeros(math.prod(shape) + 16 * shape[2], dtype=dtype))
+        matrices.append(flats[-1][: math.prod(shape)].view(shape))
+    return Packed(Matrices(*flats), _places(layout, controller, matrices))
 
 
-class Shares(NamedTuple):
-    """Every block's share of the matrices' gradients [P, blocks, inputs + 1, outputs], and what they sum up to."""
-
-    matrices: Matrices
-    sums: tuple[Tensor, ...]
-    places: dict
-
-
-def shares(layout, controller, P, blocks, dtype, workspace) -> Shares:
-    """Room for the shares, and for their sums."""
-
-    def make():
-        parts = [torch.empty(shape, dtype=dtype) for shape in _shapes(layout, controller, P, blocks)]
-        sums = tuple(part.sum(1) for part in parts) if blocks > 1 else tuple(part[:, 0] for part in parts)
-        return Shares(Matrices(*parts), sums, _places(layout, controller, sums))
-
-    return workspace.keep(("shares", layout, controller, P, blocks, dtype), make)
+@torch.no_grad()
+def pack(packed: Packed, params: dict[str, Tensor]) -> None:
+    """Copy the parameters to their places."""
+    for name, place in packed.places.items():
+        value = params[name]
+        place.copy_(value if value.shape == place.shape else value.view(place.shape))
 
 
-def unpack(shares: Shares) -> dict[str, Tensor]:
-    """Parameters' gradients by name, from all blocks' shares."""
-    if shares.matrices.first.shape[1] > 1:
-        for part, total in zip(shares.matrices, shares.sums, strict=True):
-            torch.sum(part, 1, out=total)
-    # Copies: the sums' memory belongs to the workspace.
-    return {
-        name: place.clone(memory_format=torch.contiguous_format).view(shape)
-        for name, (place, shape) in shares.places.items()
-    }
+def shares(layout, controller, P, blocks, dtype, workspace) -> Packed:
+    """The workspace's room for blocks' shares of the parameters' gradients [P, blocks, inputs + 1, outputs]."""
+    shapes = _shapes(layout, controller, P, blocks)
+    parts = [workspace.take(f"share_{i}", math.prod(shape), dtype).view(shape) for i, shape in enumerate(shapes)]
+    return Packed(Matrices(*parts), _places(layout, controller, parts))
+
+
+def unpack(shares: Packed, controller) -> dict[str, Tensor]:
+    """Parameters' gradients by name: the sums of all blocks' shares."""
+    shapes = controller.shapes()
+    return {name: torch.sum(place, 1).view(len(place), *shapes[name]) for name, place in shares.places.items()}

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,13 +10,13 @@ from torch import Tensor
 
 from nram.controller import LSTM
 from nram.kernels.cpu import blocks, threads, timestep
-from nram.kernels.cpu.loops import backward_blocks, forward_blocks
+from nram.kernels.cpu.loops import compiled_loops
 from nram.kernels.cpu.modules import WRITE
-from nram.kernels.cpu.packing import circuit, pack, shares, unpack
-from nram.kernels.cpu.run import Data, Gradients, Progress, Results, Rows, Run, Sizes, table
+from nram.kernels.cpu.packing import Packed, circuit, pack, room, shares, unpack
+from nram.kernels.cpu.run import DATA, RESULTS, UPSTREAM, Frame, Progress, Rows, Sizes, table, write, write_real
 from nram.kernels.simd import LANES, padded
 
-KEPT = 8  # keys of a workspace
+KEPT = 32  # keys of a workspace
 GROUP = 8  # examples that go through the controller together; results do not depend on the number of threads
 
 
@@ -37,7 +38,8 @@ class Workspace:
         """An uninitialised flat buffer of `size` elements."""
         held = self._buffers.get(name)
         if held is None or held.dtype != dtype or held.numel() < size:
-            self._buffers[name] = None  # free the old one first
+            self._kept.clear()  # it may lead to the old one
+            self._buffers[name] = None  # free that first
             held = self._buffers[name] = torch.empty(size, dtype=dtype)
         return held[:size]
 
@@ -54,9 +56,9 @@ def _check(memory, target, limit, dtype):
             raise ValueError(f"{name} must be of type torch.long, not {tensor.dtype}")
     for name, tensor in (("memory", memory), ("target", target)):
         low, high = torch.aminmax(tensor)
-        if low < 0 or high >= num_cells:
+        if low.item() < 0 or high.item() >= num_cells:
             raise ValueError(f"{name} holds values outside 0..{num_cells - 1}")
-    if limit.min() < 1:
+    if limit.min().item() < 1:
         raise ValueError("limits must be at least 1")
 
 
@@ -76,6 +78,64 @@ def _sizes(layout, controller, shape, steps, keep) -> Sizes:
     )
 
 
+class Prepared(NamedTuple):
+    """What passes of the same sizes share: the table, the threads it is for, the parameters and their gradients."""
+
+    table: np.ndarray
+    address: int  # of the table
+    threads: int
+    packed: Packed
+    shares: Packed
+
+
+def _prepare(layout, controller, sizes, keep, want_entropy, stop_early, dtype, workspace) -> Prepared:
+    """Buffers of the workspace for passes of these sizes, and the table that leads to them."""
+    P, number = sizes.population, threads.count(sizes.population * sizes.blocks)
+
+    def take(name, size):
+        """A buffer behind which whole vectors, and rows of a matrix product, may be read."""
+        return workspace.take(name, size + LANES * max(sizes.stride, sizes.logits_stride), dtype)
+
+    def make():
+        packed = workspace.keep(("packed", layout, controller, P, dtype), lambda: room(layout, controller, P, dtype))
+        share = shares(layout, controller, P, sizes.blocks if keep else 0, dtype, workspace)
+        rows = P * sizes.blocks * (sizes.kept - 1) * sizes.group  # for every example of a block and kept timestep
+        kept_values, each = P * sizes.batch * sizes.kept * sizes.stride, number * sizes.group
+        scratch = padded(max(timestep.forward_scratch(sizes), blocks.backward_scratch(sizes) if keep else 0))
+        frame = Frame(
+            sizes=sizes,
+            want_entropy=int(want_entropy),
+            stop_early=int(stop_early),
+            circuit=circuit(layout),
+            matrices=packed.matrices,
+            rows=Rows(
+                x=take("x", rows * sizes.x_stride),
+                middle=take("middle", rows * sizes.middle_stride),
+                gates=take("gates", rows * sizes.gates_size),
+                top=take("top", rows * sizes.top_stride),
+                logits=take("logits", rows * sizes.logits_stride),
+                weights=take("weights", rows * sizes.logits_stride),
+            ),
+            cells=take("cells", P * sizes.blocks * sizes.kept * sizes.group * sizes.hidden),
+            values=take("values", kept_values * sizes.sources),
+            tapes=take("tapes", kept_values * sizes.cells),
+            progress=Progress(
+                cells=workspace.take("progress_cells", each * sizes.cells, torch.long),
+                cell_count=workspace.take("progress_cell_count", each, torch.long),
+                alive=workspace.take("progress_alive", each, torch.double),
+                stopped=workspace.take("progress_stopped", each, torch.long),
+                scratch=take("scratch", number * scratch),
+                scratch_size=scratch,
+            ),
+            first_out=take("first_out", rows * sizes.hidden if keep else 0),
+            shares=share.matrices,
+        )
+        numbers = table(frame)
+        return Prepared(numbers, numbers.ctypes.data, number, packed, share)
+
+    return workspace.keep((layout, controller, sizes, keep, want_entropy, stop_early, dtype, number), make)
+
+
 class Pass:
     """One forward pass, kept for the backward pass: the run's buffers and what came out of it.
 
@@ -89,10 +149,9 @@ class Pass:
         dtype = params["output_weight"].dtype
         _check(memory, target, limit, dtype)
         steps = int(limit.max())
-        sizes = _sizes(layout, controller, memory.shape, steps, keep)
         P, B, M = memory.shape
-        self.layout, self.controller, self.workspace = layout, controller, workspace
-        self.sizes, self.dtype = sizes, dtype
+        self.controller, self.sizes = controller, _sizes(layout, controller, memory.shape, steps, keep)
+        self._workspace = workspace  # the table's addresses lead into it
         self.log_likelihood = torch.zeros(steps, P, B, dtype=dtype)
         self.stop_logits = torch.zeros(steps, P, B, dtype=dtype)
         self.entropy = torch.zeros((steps, P, B) if want_entropy else (1, 1, 1), dtype=dtype)
@@ -102,70 +161,26 @@ class Pass:
         results = (
             self.log_likelihood, self.stop_logits, self.entropy, self.produced, self.wrong_cells, self.stop_step
         )
-        data = memory, target, mask.bool(), limit
-        kept_values, rows = P * B * sizes.kept * sizes.stride, self._num_rows()
-        self.run = Run(
-            sizes=sizes,
-            want_entropy=int(want_entropy),
-            stop_early=int(produce),
-            circuit=circuit(layout),
-            data=Data(*[tensor.contiguous() for tensor in data]),
-            matrices=pack(layout, controller, params, workspace),
-            rows=Rows(
-                x=self._take("x", rows * sizes.x_stride),
-                middle=self._take("middle", rows * sizes.middle_stride),
-                gates=self._take("gates", rows * sizes.gates_size),
-                top=self._take("top", rows * sizes.top_stride),
-                logits=self._take("logits", rows * sizes.logits_stride),
-                weights=self._take("weights", rows * sizes.logits_stride),
-            ),
-            cells=self._take("cells", P * sizes.blocks * sizes.kept * sizes.group * sizes.hidden),
-            values=self._take("values", kept_values * sizes.sources),
-            tapes=self._take("tapes", kept_values * M),
-            results=Results(*results),
-            floor=float(log_floor),
-            bound=math.inf if clip is None else float(clip),
+        self._data = [tensor.contiguous() for tensor in (memory, target, mask.bool(), limit)]  # backward reads it again
+        self._prepared = prepared = _prepare(
+            layout, controller, self.sizes, keep, want_entropy, produce, dtype, workspace
         )
-        self._in_threads(forward_blocks, timestep.forward_scratch(sizes))
-
-    def _num_rows(self):
-        """Rows of the controller: one for every example of a block and every timestep that is kept."""
-        return self.sizes.population * self.sizes.blocks * (self.sizes.kept - 1) * self.sizes.group
-
-    def _take(self, name, size):
-        """A buffer behind which whole vectors, and rows of a matrix product, may be read."""
-        pad = LANES * max(self.sizes.stride, self.sizes.logits_stride)
-        return self.workspace.take(name, size + pad, self.dtype)
-
-    def _in_threads(self, loop, scratch_size, gradients=None):
-        """Call a compiled loop in every thread."""
-        sizes, number = self.sizes, threads.count(self.sizes.population * self.sizes.blocks)
-        each = sizes.group * number
-        progress = Progress(
-            cells=self.workspace.take("progress_cells", each * sizes.cells, torch.long),
-            cell_count=self.workspace.take("progress_cell_count", each, torch.long),
-            alive=self.workspace.take("progress_alive", each, torch.double),
-            stopped=self.workspace.take("progress_stopped", each, torch.long),
-            scratch=self._take("scratch", number * padded(scratch_size)),
-            scratch_size=padded(scratch_size),
-        )
-        bound = np.array([self.run.bound], np.float32 if self.dtype == torch.float32 else np.float64)
-        numbers = table(self.run, progress, gradients)
-        threads.in_threads(lambda thread: loop(numbers, self.run.floor, bound, thread, number), number)
+        pack(prepared.packed, params)
+        write(prepared.table, DATA, self._data)
+        write(prepared.table, RESULTS, results)
+        write_real(prepared.table, log_floor, math.inf if clip is None else clip)
+        forward, self._backward = compiled_loops(dtype)
+        threads.in_threads(forward.address, prepared.address, prepared.threads)
 
     def backward(self, d_log_likelihood, d_stop_logits, d_entropy) -> dict[str, Tensor]:
         """Gradients of the parameters, from those of the outcome [T, P, B] (None: zero)."""
 
         def whole(gradient):
             if gradient is None:
-                return torch.zeros(self.log_likelihood.shape, dtype=self.dtype)
-            return gradient.to(self.dtype).contiguous()
+                return torch.zeros_like(self.log_likelihood)
+            return gradient.to(self.log_likelihood.dtype).contiguous()
 
-        sizes = self.sizes
-        room = shares(self.layout, self.controller, sizes.population, sizes.blocks, self.dtype, self.workspace)
-        gradients = Gradients(
-            whole(d_log_likelihood), whole(d_stop_logits), whole(d_entropy),
-            self._take("first_out", self._num_rows() * sizes.hidden), room.matrices,
-        )
-        self._in_threads(backward_blocks, blocks.backward_scratch(sizes), gradients)
-        return unpack(room)
+        prepared, upstream = self._prepared, [whole(each) for each in (d_log_likelihood, d_stop_logits, d_entropy)]
+        write(prepared.table, UPSTREAM, upstream)
+        threads.in_threads(self._backward.address, prepared.address, prepared.threads)
+        return unpack(prepared.shares, self.controller)

@@ -4,14 +4,16 @@ A block is up to G examples of one member that go through the controller togethe
 are flat: tensors, and pointers to their first elements within the loops. Where no backward pass follows only the latest
 timesteps are kept, and their buffers used in turns.
 
-The loops get one array of whole numbers, all sizes and every buffer's address (`table`), and take it apart (`run_of`
-and the like): Numba unpacks tuples of arrays field by field at each call, which took longer than eight timesteps of 32
-examples. The caller keeps the buffers.
+The loops get one table of whole numbers, all sizes and every buffer's address (`table`), and take it apart (`run_of`
+and the like). What passes of the same sizes have in common, a `Frame`, comes first; a pass writes its own addresses and
+real numbers behind it (`write`). The caller keeps the buffers.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numba import carray
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor
 
@@ -109,7 +111,7 @@ class Results(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Everything that the loops read and write forward.
+    """Everything that the loops read and write forward, as they see it.
 
     values [N, kept, R + Q, S], tapes [N, kept, M, S]; cells [P, blocks, kept, G, H]: an LSTM's. `want_entropy`,
     `stop_early` (at the median stop, and note what was produced): 0 or 1. floor: of likelihoods. bound: of gradients.
@@ -168,56 +170,85 @@ class Block(NamedTuple):
     cells: np.ndarray
 
 
-NUM_SIZES = len(Sizes._fields)
-RUN, GRADIENTS, PROGRESS = 27, 7, 6  # numbers behind the sizes: options and addresses of a run, then what else there is
+class Frame(NamedTuple):
+    """What passes of the same sizes have in common: sizes, options, and the workspace's buffers. The table's beginning.
+
+    matrices: the parameters. progress: all threads' notes. Unused without a backward pass: first_out, shares (of the
+    matrices' gradients).
+    """
+
+    sizes: Sizes
+    want_entropy: int
+    stop_early: int
+    circuit: Circuit
+    matrices: Matrices
+    rows: Rows
+    cells: Tensor
+    values: Tensor
+    tapes: Tensor
+    progress: Progress
+    first_out: Tensor
+    shares: Matrices
 
 
-def table(run: Run, progress: Progress, gradients: Gradients | None = None) -> np.ndarray:
-    """A run's whole numbers and addresses, those of the threads' notes, and of the gradients if there are any."""
-    numbers = list(run.sizes)
+# Where parts of the table begin.
+SIZES, OPTIONS = len(Sizes._fields), 2
+BUFFERS = SIZES + OPTIONS
+PROGRESS = BUFFERS + len(Circuit._fields) + len(Matrices._fields) + len(Rows._fields) + 3
+GRADIENTS = PROGRESS + len(Progress._fields)
+DATA = GRADIENTS + 1 + len(Matrices._fields)
+RESULTS = DATA + len(Data._fields)
+UPSTREAM = RESULTS + len(Results._fields)  # gradients of the outcome
+REAL = UPSTREAM + 3  # floor and bound, as float64
+LENGTH = REAL + 2
 
-    def add(parts):
-        for part in parts:
-            if isinstance(part, Tensor):
-                numbers.append(part.data_ptr())
-            elif isinstance(part, tuple):
-                add(part)
-            else:
-                numbers.append(part)
 
-    add(run[1:-2])  # without the two real numbers
-    add(progress)
-    if gradients is not None:
-        add(gradients)
-    return np.array(numbers, np.int64)
+def table(frame: Frame) -> np.ndarray:
+    """The table with the frame's numbers and addresses; a pass adds its own."""
+
+    def numbers(part):
+        if isinstance(part, Tensor):
+            return [part.data_ptr()]
+        return [number for each in part for number in numbers(each)] if isinstance(part, tuple) else [part]
+
+    in_frame = numbers(frame)
+    return np.array(in_frame + [0] * (LENGTH - len(in_frame)), np.int64)
+
+
+def write(table: np.ndarray, place: int, tensors: Sequence[Tensor]) -> None:
+    """Write the addresses of a pass's own tensors: at DATA, RESULTS or UPSTREAM."""
+    table[place : place + len(tensors)] = [tensor.data_ptr() for tensor in tensors]
+
+
+def write_real(table: np.ndarray, floor: float, bound: float) -> None:
+    """Write the pass's real numbers."""
+    table[REAL:].view(np.float64)[:] = floor, bound
 
 
 @inline
-def run_of(table, floor, bound):
-    """The run. bound: an array of one number, of the type that all real numbers in the buffers have."""
-    real, whole, byte = bound.dtype, np.int64, np.uint8
-    sizes = Sizes(*to_fixed_tuple(table, NUM_SIZES))
-    t = to_fixed_tuple(table[NUM_SIZES:], RUN)
+def run_of(address, real):
+    """The run that the table at an address describes; its buffers hold numbers of type `real`."""
+    whole, byte = np.int64, np.uint8
+    numbers = pointer(address, whole)
+    t, own, reals = at(numbers, BUFFERS), at(numbers, DATA), pointer(address + 8 * REAL, np.float64)
     return Run(
-        sizes, t[0], t[1],
-        Circuit(pointer(t[2], whole), pointer(t[3], whole), pointer(t[4], whole)),
-        Data(pointer(t[5], whole), pointer(t[6], whole), pointer(t[7], byte), pointer(t[8], whole)),
-        Matrices(pointer(t[9], real), pointer(t[10], real), pointer(t[11], real)),
-        Rows(pointer(t[12], real), pointer(t[13], real), pointer(t[14], real), pointer(t[15], real),
-             pointer(t[16], real), pointer(t[17], real)),
-        pointer(t[18], real), pointer(t[19], real), pointer(t[20], real),
-        Results(pointer(t[21], real), pointer(t[22], real), pointer(t[23], real), pointer(t[24], whole),
-                pointer(t[25], whole), pointer(t[26], whole)),
-        floor, bound[0],
+        Sizes(*to_fixed_tuple(carray(numbers, SIZES), SIZES)), numbers[SIZES], numbers[SIZES + 1],
+        Circuit(pointer(t[0], whole), pointer(t[1], whole), pointer(t[2], whole)),
+        Data(pointer(own[0], whole), pointer(own[1], whole), pointer(own[2], byte), pointer(own[3], whole)),
+        Matrices(pointer(t[3], real), pointer(t[4], real), pointer(t[5], real)),
+        Rows(pointer(t[6], real), pointer(t[7], real), pointer(t[8], real), pointer(t[9], real), pointer(t[10], real),
+             pointer(t[11], real)),
+        pointer(t[12], real), pointer(t[13], real), pointer(t[14], real),
+        Results(pointer(own[4], real), pointer(own[5], real), pointer(own[6], real), pointer(own[7], whole),
+                pointer(own[8], whole), pointer(own[9], whole)),
+        reals[0], real(reals[1]),
     )
 
 
 @inline
-def progress_of(table, bound, sizes, thread):
+def progress_of(address, real, sizes, thread):
     """A thread's notes."""
-    real, whole = bound.dtype, np.int64
-    t = to_fixed_tuple(table[NUM_SIZES + RUN :], PROGRESS)
-    G = sizes.group
+    whole, G, t = np.int64, sizes.group, at(pointer(address, np.int64), PROGRESS)
     return Progress(
         at(pointer(t[0], whole), thread * G * sizes.cells), at(pointer(t[1], whole), thread * G),
         at(pointer(t[2], np.float64), thread * G), at(pointer(t[3], whole), thread * G),
@@ -226,13 +257,13 @@ def progress_of(table, bound, sizes, thread):
 
 
 @inline
-def gradients_of(table, bound):
+def gradients_of(address, real):
     """The gradients of the outcome, and where those of the matrices go."""
-    real = bound.dtype
-    t = to_fixed_tuple(table[NUM_SIZES + RUN + PROGRESS :], GRADIENTS)
+    numbers = pointer(address, np.int64)
+    t, upstream = at(numbers, GRADIENTS), at(numbers, UPSTREAM)
     return Gradients(
-        pointer(t[0], real), pointer(t[1], real), pointer(t[2], real), pointer(t[3], real),
-        Matrices(pointer(t[4], real), pointer(t[5], real), pointer(t[6], real)),
+        pointer(upstream[0], real), pointer(upstream[1], real), pointer(upstream[2], real), pointer(t[0], real),
+        Matrices(pointer(t[1], real), pointer(t[2], real), pointer(t[3], real)),
     )
 
 
