@@ -63,10 +63,20 @@ def _shapes(layout, controller, *leading):
 
 
 class Packed(NamedTuple):
-    """The three layers as flat matrices, and where in them each parameter has its place."""
+    """The three layers as matrices, and where in them each parameter has its place."""
 
     matrices: Matrices
     places: dict[str, Tensor]
+    shapes: dict[str, tuple[int, ...]]  # of the parameters that have another shape than their places
+
+
+def _packed(layout, controller, P, flats, matrices):
+    places = _places(layout, controller, matrices)
+    shapes = {name: (P, *shape) for name, shape in controller.shapes().items()}
+    inner = {name: place.shape[matrices[0].dim() - 2 :] for name, place in places.items()}
+    return Packed(
+        Matrices(*flats), places, {name: shape for name, shape in shapes.items() if shape[1:] != inner[name]}
+    )
 
 
 def room(layout, controller, P, dtype) -> Packed:
@@ -78,7 +88,7 @@ def room(layout, controller, P, dtype) -> Packed:
     for shape in _shapes(layout, controller, P):
         flats.append(torch.zeros(math.prod(shape) + 16 * shape[2], dtype=dtype))
         matrices.append(flats[-1][: math.prod(shape)].view(shape))
-    return Packed(Matrices(*flats), _places(layout, controller, matrices))
+    return _packed(layout, controller, P, flats, matrices)
 
 
 @torch.no_grad()
@@ -86,17 +96,17 @@ def pack(packed: Packed, params: dict[str, Tensor]) -> None:
     """Copy the parameters to their places."""
     for name, place in packed.places.items():
         value = params[name]
-        place.copy_(value if value.shape == place.shape else value.view(place.shape))
+        place.copy_(value.view(place.shape) if name in packed.shapes else value)
 
 
 def shares(layout, controller, P, blocks, dtype, workspace) -> Packed:
     """The workspace's room for blocks' shares of the parameters' gradients [P, blocks, inputs + 1, outputs]."""
     shapes = _shapes(layout, controller, P, blocks)
     parts = [workspace.take(f"share_{i}", math.prod(shape), dtype).view(shape) for i, shape in enumerate(shapes)]
-    return Packed(Matrices(*parts), _places(layout, controller, parts))
+    return _packed(layout, controller, P, parts, parts)
 
 
-def unpack(shares: Packed, controller) -> dict[str, Tensor]:
+def unpack(shares: Packed) -> dict[str, Tensor]:
     """Parameters' gradients by name: the sums of all blocks' shares."""
-    shapes = controller.shapes()
-    return {name: torch.sum(place, 1).view(len(place), *shapes[name]) for name, place in shares.places.items()}
+    sums = {name: torch.sum(place, 1) for name, place in shares.places.items()}
+    return sums | {name: sums[name].view(shape) for name, shape in shares.shapes.items()}

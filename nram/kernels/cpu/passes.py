@@ -150,7 +150,7 @@ class Pass:
         _check(memory, target, limit, dtype)
         steps = int(limit.max())
         P, B, M = memory.shape
-        self.controller, self.sizes = controller, _sizes(layout, controller, memory.shape, steps, keep)
+        self.sizes = _sizes(layout, controller, memory.shape, steps, keep)
         self._workspace = workspace  # the table's addresses lead into it
         self.log_likelihood = torch.zeros(steps, P, B, dtype=dtype)
         self.stop_logits = torch.zeros(steps, P, B, dtype=dtype)
@@ -183,4 +183,4 @@ class Pass:
         prepared, upstream = self._prepared, [whole(each) for each in (d_log_likelihood, d_stop_logits, d_entropy)]
         write(prepared.table, UPSTREAM, upstream)
         threads.in_threads(self._backward.address, prepared.address, prepared.threads)
-        return unpack(prepared.shares, self.controller)
+        return unpack(prepared.shares)
