@@ -451,7 +451,7 @@ def parse_overrides(text: str) -> dict:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"overrides are no JSON: {error}") from error
     if not isinstance(overrides, dict):
-        raise ValueError(f"overrides must be a JSON object of settings, not {text}")
+        raise ValueError(f"overrides must be a JSON object of settings, not {' '.join(text.split())}")
     for name in {"task", "seed", "budget_seconds", "device"} & set(overrides):
         raise ValueError(f"{name} is an option of its own, no override")
     return overrides

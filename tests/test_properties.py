@@ -194,6 +194,7 @@ def test_overrides_of_the_command_line(text):
 @given(st.text(max_size=12) | JSON.map(json.dumps))
 @example("[" * 100_000)
 @example('{"hidden": ' + "9" * 5_000 + "}")
+@example("0\n")
 def test_overrides_of_the_runner(text):
     try:
         assert isinstance(parse_overrides(text), dict)
