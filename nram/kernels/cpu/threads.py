@@ -188,6 +188,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # a forked process has none of its parent's threads
 
 
+def _idle_team() -> _Team:
+    try:
+        return _idle.pop()
+    except IndexError:  # none yet, or other threads of Python have them
+        return _Team()
+
+
 def in_threads(function: int, table: int, threads: int) -> None:
     """Call the compiled function at an address, (table, thread, threads), for every thread, this one among them.
 
@@ -198,9 +205,8 @@ def in_threads(function: int, table: int, threads: int) -> None:
     already = bool(smallest * np.float32(0.5) == 0)
     torch.set_flush_denormal(True)
     try:
-        team = _idle.pop()
-    except IndexError:
-        team = _Team()
-    team.do(function, table, threads)
-    _idle.append(team)
-    torch.set_flush_denormal(already)
+        team = _idle_team()
+        team.do(function, table, threads)
+        _idle.append(team)
+    finally:
+        torch.set_flush_denormal(already)
