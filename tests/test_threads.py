@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import random
+import signal
 import threading
 import time
 
@@ -58,6 +60,45 @@ def test_passes_in_several_threads_of_python():
     for caller in callers:
         caller.join()
     assert found == [[300] * 3] * 4
+
+
+@cfunc(types.void(types.int64, types.int64, types.int64))
+def work_long(table, thread, number):
+    """Add 1 to the thread's entry of the table after some hundred microseconds."""
+    x = 1.0
+    for _ in range(100_000 + 10_000 * thread):
+        x = x * 0.999 + 1.0
+    counts = carray(pointer(table, np.int64), number)
+    counts[thread] += x > 0
+
+
+class Interruption(Exception):
+    pass
+
+
+def _interrupt(*_):
+    raise Interruption
+
+
+# Python's own Thread.start does not stand an exception at any moment: its thread may end with a KeyError.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+def test_an_exception_at_any_moment_leaves_no_thread_at_work():
+    counts, moments = np.zeros(3, np.int64), random.Random(0)
+    threads.in_threads(work_long.address, counts.ctypes.data, 3)
+    before = signal.signal(signal.SIGALRM, _interrupt)
+    try:
+        for _ in range(100):
+            with pytest.raises(Interruption):
+                signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-4, 1e-3))
+                while True:
+                    threads.in_threads(work_long.address, counts.ctypes.data, 3)
+            found = counts.tolist()
+            time.sleep(0.001)
+            assert counts.tolist() == found == found[:1] * 3
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _in_child(queue):

@@ -48,12 +48,15 @@ workspaces = _Workspaces()
 class _Lease:
     """A pass with its workspace, which is given back when nothing refers to the pass any more."""
 
+    workspace = None  # of a lease that was interrupted at once
+
     def __init__(self, kernel, *args, **kwargs):
         self.kernel, self.workspace = kernel, workspaces.take(kernel)
         self.run = kernel.Pass(*args, workspace=self.workspace, **kwargs)
 
     def __del__(self, workspaces=workspaces):  # the default outlives the module at the interpreter's end
-        workspaces.give_back(self.kernel, self.workspace)
+        if self.workspace is not None:
+            workspaces.give_back(self.kernel, self.workspace)
 
 
 class _Unroll(torch.autograd.Function):

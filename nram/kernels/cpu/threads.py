@@ -107,12 +107,10 @@ def _compiled(*arguments):
     return njit(types.int64(*arguments), cache=True, nogil=True)
 
 
-@_compiled(*[types.int64] * 5)
-def _post(box, function, table, thread, threads):
-    """Put a job into a worker's box; the state in which the worker was."""
-    box = pointer(box, np.int64)
-    box[FUNCTION], box[TABLE], box[THREAD], box[THREADS], box[DONE] = function, table, thread, threads, 0
-    return _exchange(at(box, STATE), POSTED)
+@_compiled(types.int64)
+def _wake(box):
+    """Whether a worker was asleep, which then must be woken."""
+    return _replace(at(pointer(box, np.int64), STATE), ASLEEP, AWAKE)
 
 
 @_compiled(*[types.int64] * 3)
@@ -134,10 +132,17 @@ def _serve(box, glances, others):
 
 @_compiled(types.int64, types.int64, types.int64, types.int64[::1], types.int64)
 def _lead(function, table, threads, boxes, others):
-    """The first thread's part of a job; return when those with the boxes have done theirs."""
+    """Give the workers with the boxes their parts of a job, do the first, and return when all are done."""
+    for thread in range(1, threads):
+        box = pointer(boxes[thread - 1], np.int64)
+        box[FUNCTION], box[TABLE], box[THREAD], box[THREADS], box[DONE] = function, table, thread, threads, 0
+        if _exchange(at(box, STATE), POSTED) == ASLEEP:  # again, so soon: its part is done here
+            _tell(at(box, STATE), ASLEEP)
+            _call(function, table, thread, threads)
+            box[DONE] = 1
     _call(function, table, 0, threads)
-    for i in range(threads - 1):
-        while _look(at(pointer(boxes[i], np.int64), DONE)) == 0:
+    for thread in range(1, threads):
+        while _look(at(pointer(boxes[thread - 1], np.int64), DONE)) == 0:
             _let_others(others)
     return 0
 
@@ -162,8 +167,8 @@ class _Worker(threading.Thread):
             _serve(self.box, GLANCES, YIELD)
             self._work.acquire()
 
-    def post(self, *job):
-        if _post(self.box, *job) == ASLEEP:
+    def wake(self):
+        if _wake(self.box):
             self._work.release()
 
 
@@ -177,9 +182,16 @@ class _Team:
         while len(self._workers) < threads - 1:
             self._workers.append(_Worker())
             self._boxes = np.array([worker.box for worker in self._workers])
-        for i in range(threads - 1):
-            self._workers[i].post(function, table, i + 1, threads)
-        _lead(function, table, threads, self._boxes, YIELD)
+        woken = False
+        try:
+            for worker in self._workers[: threads - 1]:
+                worker.wake()
+            woken = True
+            # One compiled call: no exception, as of Ctrl-C, leaves workers at work on what is no longer there.
+            _lead(function, table, threads, self._boxes, YIELD)
+        finally:
+            if woken:  # else a worker may count as awake without having been woken
+                _idle.append(self)
 
 
 _idle = []  # teams
@@ -205,8 +217,6 @@ def in_threads(function: int, table: int, threads: int) -> None:
     already = bool(smallest * np.float32(0.5) == 0)
     torch.set_flush_denormal(True)
     try:
-        team = _idle_team()
-        team.do(function, table, threads)
-        _idle.append(team)
+        _idle_team().do(function, table, threads)
     finally:
         torch.set_flush_denormal(already)
