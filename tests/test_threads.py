@@ -9,22 +9,20 @@ import time
 
 import numpy as np
 import pytest
-from numba import carray, cfunc, types
+from numba import carray, cfunc
 
 from nram.kernels.cpu import threads
 from nram.kernels.simd import pointer
 
 
-@cfunc(types.void(types.int64, types.int64, types.int64))
+@cfunc(threads.JOB)
 def count_up(table, thread, number):
-    """Add 1 to the thread's entry of the table; work a while, longer in later threads."""
+    """Add 1 to the thread's entry of the table."""
     counts = carray(pointer(table, np.int64), number)
-    for _ in range(1000 * (thread + 1)):
-        counts[thread] += 1
-    counts[thread] -= 1000 * (thread + 1) - 1
+    counts[thread] += 1
 
 
-@cfunc(types.void(types.int64, types.int64, types.int64))
+@cfunc(threads.JOB)
 def halve(table, thread, number):
     """Half of the thread's entry of the table, a float64."""
     numbers = carray(pointer(table, np.float64), number)
@@ -62,7 +60,7 @@ def test_passes_in_several_threads_of_python():
     assert found == [[300] * 3] * 4
 
 
-@cfunc(types.void(types.int64, types.int64, types.int64))
+@cfunc(threads.JOB)
 def work_long(table, thread, number):
     """Add 1 to the thread's entry of the table after some hundred microseconds."""
     x = 1.0

@@ -13,12 +13,12 @@ import numba
 import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_name
-from numba import cfunc, types
+from numba import cfunc
 
 from nram.kernels import simd
 from nram.kernels.cpu import threads
 from nram.kernels.cpu.blocks import block_backward, block_forward
-from nram.kernels.cpu.run import gradients_of, progress_of, run_of
+from nram.kernels.cpu.run import gradients_of, progress_of, run_of, share
 
 SOURCES = (Path(simd.__file__), *sorted(Path(__file__).parent.glob("*.py")))
 
@@ -30,28 +30,23 @@ def digest(sources=SOURCES) -> str:
 
 
 def _compile(source_digest, real):
-    """The two loops for buffers of type `real`, functions of (table's address, thread, threads).
-
-    `source_digest` is in them for being part of the key of Numba's cache.
-    """
-    compiled = cfunc(types.void(types.int64, types.int64, types.int64), cache=True, error_model="numpy")
+    """The two loops for buffers of type `real`. `source_digest` is in them to be part of the key of Numba's cache."""
+    compiled = cfunc(threads.JOB, cache=True, error_model="numpy")
 
     @compiled
-    def forward(table, thread, threads):
+    def forward(table, thread, number):
         source_digest  # noqa: B018
         run = run_of(table, real)
         progress = progress_of(table, real, run.sizes, thread)
-        total = run.sizes.population * run.sizes.blocks
-        for index in range(total * thread // threads, total * (thread + 1) // threads):
+        for index in range(*share(run.sizes, thread, number)):
             block_forward(run, index, progress)
 
     @compiled
-    def backward(table, thread, threads):
+    def backward(table, thread, number):
         source_digest  # noqa: B018
         run = run_of(table, real)
         gradients, progress = gradients_of(table, real), progress_of(table, real, run.sizes, thread)
-        total = run.sizes.population * run.sizes.blocks
-        for index in range(total * thread // threads, total * (thread + 1) // threads):
+        for index in range(*share(run.sizes, thread, number)):
             block_backward(run, gradients, index, progress)
 
     return forward, backward

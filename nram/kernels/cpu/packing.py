@@ -70,9 +70,9 @@ class Packed(NamedTuple):
     shapes: dict[str, tuple[int, ...]]  # of the parameters that have another shape than their places
 
 
-def _packed(layout, controller, P, flats, matrices):
+def _packed(layout, controller, flats, matrices):
     places = _places(layout, controller, matrices)
-    shapes = {name: (P, *shape) for name, shape in controller.shapes().items()}
+    shapes = {name: (len(matrices[0]), *shape) for name, shape in controller.shapes().items()}
     inner = {name: place.shape[matrices[0].dim() - 2 :] for name, place in places.items()}
     return Packed(
         Matrices(*flats), places, {name: shape for name, shape in shapes.items() if shape[1:] != inner[name]}
@@ -88,7 +88,7 @@ def room(layout, controller, P, dtype) -> Packed:
     for shape in _shapes(layout, controller, P):
         flats.append(torch.zeros(math.prod(shape) + 16 * shape[2], dtype=dtype))
         matrices.append(flats[-1][: math.prod(shape)].view(shape))
-    return _packed(layout, controller, P, flats, matrices)
+    return _packed(layout, controller, flats, matrices)
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def shares(layout, controller, P, blocks, dtype, workspace) -> Packed:
     """The workspace's room for blocks' shares of the parameters' gradients [P, blocks, inputs + 1, outputs]."""
     shapes = _shapes(layout, controller, P, blocks)
     parts = [workspace.take(f"share_{i}", math.prod(shape), dtype).view(shape) for i, shape in enumerate(shapes)]
-    return _packed(layout, controller, P, parts, parts)
+    return _packed(layout, controller, parts, parts)
 
 
 def unpack(shares: Packed) -> dict[str, Tensor]:

@@ -44,8 +44,8 @@ class Workspace:
         return held[:size]
 
 
-def _check(memory, target, limit, dtype):
-    """The loops do not check what they address."""
+def _check(memory, target, limit, dtype) -> int:
+    """The number of timesteps. The loops do not check what they address."""
     num_cells = memory.shape[-1]
     if num_cells < 2:
         raise ValueError(f"a memory must have at least 2 cells, not {num_cells}")
@@ -58,8 +58,10 @@ def _check(memory, target, limit, dtype):
         low, high = torch.aminmax(tensor)
         if low.item() < 0 or high.item() >= num_cells:
             raise ValueError(f"{name} holds values outside 0..{num_cells - 1}")
-    if limit.min().item() < 1:
+    low, high = torch.aminmax(limit)
+    if low.item() < 1:
         raise ValueError("limits must be at least 1")
+    return high.item()
 
 
 @functools.lru_cache(maxsize=256)
@@ -147,8 +149,7 @@ class Pass:
     def __init__(self, layout, controller, params, memory, target, mask, limit, *, clip, want_entropy, log_floor,
                  workspace, keep, produce=False):
         dtype = params["output_weight"].dtype
-        _check(memory, target, limit, dtype)
-        steps = int(limit.max())
+        steps = _check(memory, target, limit, dtype)
         P, B, M = memory.shape
         self.sizes = _sizes(layout, controller, memory.shape, steps, keep)
         self._workspace = workspace  # the table's addresses lead into it

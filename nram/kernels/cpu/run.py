@@ -271,6 +271,13 @@ def gradients_of(address, real):
 
 
 @inline
+def share(sizes, thread, threads):
+    """(first, behind the last) block of a thread: consecutive ones, lest threads write to the same cache lines."""
+    total = sizes.population * sizes.blocks
+    return total * thread // threads, total * (thread + 1) // threads
+
+
+@inline
 def matrices_at(matrices, sizes, number):
     """Matrices `number` (a member's, or a block's share)."""
     R, H, middle_size, gates_size = sizes.registers, sizes.hidden, sizes.middle_size, sizes.gates_size

@@ -29,6 +29,8 @@ def count(blocks: int) -> int:
 
 GLANCES = 4000  # how often a thread looks for work before it goes to sleep: about a millisecond
 
+JOB = types.void(types.int64, types.int64, types.int64)  # a compiled function of (table's address, thread, threads)
+
 # A worker's box, whole numbers: STATE and the job in one cache line, DONE in another, nothing else near.
 STATE, FUNCTION, TABLE, THREAD, THREADS, DONE, BOX = 16, 17, 18, 19, 20, 40, 64
 AWAKE, POSTED, ASLEEP = 0, 1, 2
@@ -208,7 +210,7 @@ def _idle_team() -> _Team:
 
 
 def in_threads(function: int, table: int, threads: int) -> None:
-    """Call the compiled function at an address, (table, thread, threads), for every thread, this one among them.
+    """Call the compiled function at an address, a JOB, for every thread, this one among them.
 
     Numbers below the smallest normal one (1.2e-38) are taken as 0 meanwhile: they cost 150 cycles each. Where the CPU
     has no such mode (torch.set_flush_denormal returns False) they are computed.
