@@ -69,14 +69,14 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2
 
 reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
-	$(RUN) -m nram.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
+	$(RUN) -m nram.experiments.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
 		--results "$(RESULTS)" --jobs $(JOBS) --device $(DEVICE)
 
 verify: $(STAMP) ## measure the recorded runs on fresh cases; fails if a number moved outside its interval
 	$(RUN) -m nram verify "$(RUNS)" --cases $(CASES)
 
 table: $(STAMP) ## write and print Table 1 from the runs that are there
-	$(RUN) -m nram.reproduce --results "$(RESULTS)" --table-only
+	$(RUN) -m nram.experiments.reproduce --results "$(RESULTS)" --table-only
 
 compare: $(STAMP) ## print the runs that are there beside the recorded ones and the paper
 	$(RUN) -m nram compare --mine "$(RESULTS)/runs"

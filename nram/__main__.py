@@ -13,14 +13,16 @@ import pandas as pd
 from tqdm import tqdm
 
 import nram
-from nram import compare, experiment, results, tasks, verify
+from nram import results, tasks
 from nram.arguments import Parser, positive, report, seed
-from nram.config import TrainConfig
-from nram.launch import LAUNCHERS
-from nram.parallel_search import search_in_parallel
-from nram.search import search, success_rate
-from nram.studies import run_study, study_markdown, study_table
-from nram.study_plans import STUDIES
+from nram.experiments import compare, verify
+from nram.experiments import run as experiment
+from nram.experiments.launch import LAUNCHERS
+from nram.experiments.parallel_search import search_in_parallel
+from nram.experiments.search import search, success_rate
+from nram.experiments.studies import run_study, study_markdown, study_table
+from nram.experiments.study_plans import STUDIES
+from nram.training.config import TrainConfig
 
 __all__ = ["main"]
 
@@ -111,7 +113,9 @@ def compare_command(arguments) -> None:
         raise ValueError(f"{sources[0]} and {sources[1]} have no task in common")
     print(f"Errors; difference: {sources[1]} minus {sources[0]}\n\n{compare.compare_markdown(frame)}")
     if not arguments.sources and none_yet:
-        print(f"There are no runs of yours in {arguments.mine} yet: make reproduce, or python -m nram.reproduce")
+        print(
+            f"There are no runs of yours in {arguments.mine} yet: make reproduce, or python -m nram.experiments.reproduce"
+        )
     if arguments.csv:
         frame.to_csv(arguments.csv, index=False)
 
@@ -153,7 +157,7 @@ def study_command(arguments) -> None:
 
 
 def recorded_command(arguments) -> None:
-    from nram import recorded
+    from nram.report import recorded
 
     recorded.trace_picture(recorded.RECORDED / recorded.TRACED, recorded.RECORDED / "trace.png")
     recorded.update_readme()
@@ -168,7 +172,8 @@ def report_command(arguments) -> None:
 
 
 def benchmark_command(arguments) -> None:
-    from nram import benchmark, speed
+    from nram.experiments.speed import benchmark
+    from nram.experiments.speed import claims as speed
 
     report = benchmark.benchmark(
         benchmark.QUICK if arguments.quick else benchmark.FULL,

@@ -12,9 +12,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nram import kernels
-from nram.circuit import Layout
-from nram.controller import make_controller
-from nram.discrete import produce_discrete
+from nram.machine.circuit import Layout
+from nram.machine.controller import make_controller
+from nram.machine.discrete import produce_discrete
 from nram.program import Program, from_machine
 
 __all__ = ["DiscreteMachine", "Machine", "load", "load_weights", "weights_bytes"]
@@ -96,7 +96,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class DiscreteMachine:
-    """The discretized form of a machine; see `nram.discrete`."""
+    """The discretized form of a machine; see `nram.machine.discrete`."""
 
     machine: Machine
 
@@ -110,7 +110,7 @@ class DiscreteMachine:
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
         """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run.
 
-        An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs as `nram.discrete` defines.
+        An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs as `nram.machine.discrete` defines.
         """
         check_instances(memory, limit)
         machine = self.machine

@@ -13,11 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from nram import __main__ as command_line
-from nram import benchmark, kernels, machine, results, speed
-from nram.benchmark import QUICK, TINY, Case
-from nram.circuit import Layout
-from nram.controller import make_controller
-from nram.operations import controller_operations, timestep_bytes, timestep_operations
+from nram import kernels, machine, results
+from nram.experiments.speed import benchmark
+from nram.experiments.speed import claims as speed
+from nram.experiments.speed.benchmark import QUICK, TINY, Case
+from nram.experiments.speed.operations import controller_operations, timestep_bytes, timestep_operations
+from nram.machine.circuit import Layout
+from nram.machine.controller import make_controller
 
 ROW = {
     "case", "population", "batch", "timesteps", "num_cells", "device", "implementation", "scope", "microseconds",

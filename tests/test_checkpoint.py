@@ -11,9 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
-from nram import experiment, files, population, results, search, tasks, train
-from nram.checkpoint import Checkpoint
-from nram.config import TrainConfig
+from nram import results, tasks
+from nram.experiments import run as experiment
+from nram.experiments import search
+from nram.results import files
+from nram.training import loop as train
+from nram.training import population
+from nram.training.checkpoint import Checkpoint
+from nram.training.config import TrainConfig
 
 KILLS = 20
 SMALL = {"train_difficulty": 4, "population": 4, "hidden": 32, "verify_cases": 100, "polish_batches": 200}
@@ -186,7 +191,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, monkeyp
 
 
 def test_two_trainings_of_one_run_do_not_mix(tmp_path, monkeypatch):
-    monkeypatch.setattr("nram.checkpoint.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("nram.training.checkpoint.WAIT_SECONDS", 0.2)
     config = small(budget_batches=10)
     with experiment.checkpoint(tmp_path, config).locked():
         with pytest.raises(files.Busy, match=f"another training \\(process {os.getpid()}\\) works in"):
@@ -204,7 +209,7 @@ def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path):
 
 
 def test_a_process_that_is_ending_is_waited_for(tmp_path):
-    script = "import sys, time\nfrom pathlib import Path\nfrom nram.files import locked\n"
+    script = "import sys, time\nfrom pathlib import Path\nfrom nram.results.files import locked\n"
     script += "with locked(Path(sys.argv[1]), 'test'):\n    print('held', flush=True)\n    time.sleep(1)"
     command = [sys.executable, "-c", script, tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=results.CHECKOUT) as other:

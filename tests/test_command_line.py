@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(command, tmp_path, capsy
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("nram.checkpoint.write_bytes", full)
+    monkeypatch.setattr("nram.training.checkpoint.write_bytes", full)
     assert main(command.format(tmp_path).split()) == 2
     error = capsys.readouterr().err
     assert "No space left on device" in error and str(tmp_path) in error and error.count("\n") == 1
@@ -118,7 +118,7 @@ def test_interruption_is_one_line(tail, tmp_path, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nram.experiment.evaluate_result", interrupted)
+    monkeypatch.setattr("nram.experiments.run.evaluate_result", interrupted)
     command = ["train", "--task", "access", "--budget", "0", "--out", str(tmp_path), "--quiet", *tail]
     assert main(command) == 130
     error = capsys.readouterr().err

@@ -6,8 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from nram import compare, results
+from nram import results
 from nram.__main__ import main
+from nram.experiments import compare
 
 RECORDED = results.CHECKOUT / "results" / "recorded"
 FAR = f"error at {results.PERFECT_UP_TO}"

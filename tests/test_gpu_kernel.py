@@ -41,8 +41,19 @@ def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
     """The outcome, and the parameters' gradients of a loss that depends on every differentiable part of it."""
     layout, controller, params, memory, target, mask, limit = problem
     params = {name: param.clone().requires_grad_() for name, param in params.items()}
-    outcome = kernels.unroll(layout, controller, params, memory, target, mask, limit, kernel=kernel, clip=clip,
-                             want_entropy=entropy, log_floor=floor)
+    outcome = kernels.unroll(
+        layout,
+        controller,
+        params,
+        memory,
+        target,
+        mask,
+        limit,
+        kernel=kernel,
+        clip=clip,
+        want_entropy=entropy,
+        log_floor=floor,
+    )
     loss = -(machine.stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum()
     if entropy:
         shape = outcome.entropy.shape
@@ -93,7 +104,6 @@ def test_names(monkeypatch):
 
 
 if TRITON:
-
     SINGLE, DOUBLE = (torch.float32, 1e-5), (torch.float64, 1e-9)
 
     @pytest.mark.parametrize(
@@ -211,7 +221,7 @@ if TRITON:
         """No GPU is needed to compile. What the interpreter runs, the compiler may refuse; and no array in registers
         may be indexed at run time, which would move it to local memory."""
         script = (
-            "from nram.circuit import Layout; from nram.kernels import gpu\n"
+            "from nram.machine.circuit import Layout; from nram.kernels import gpu\n"
             "for compiled in gpu.compile_for(Layout(4, 2), 32, (9, 0)):\n"
             "    assert compiled.asm['cubin'] and '.local' not in compiled.asm['ptx']\n"
         )

@@ -10,10 +10,10 @@ import torch
 from numba import njit
 
 from nram import kernels, machine
-from nram.circuit import Layout
-from nram.controller import init_member, make_controller
-from nram.kernels import simd
+from nram.kernels.cpu import simd
 from nram.kernels.cpu import loops
+from nram.machine.circuit import Layout
+from nram.machine.controller import init_member, make_controller
 
 FUSED = "cpu"
 CASES = {
@@ -36,8 +36,20 @@ CASES = {
 }
 
 
-def make_problem(*, kind="mlp", registers=4, repetitions=1, population=2, batch=5, cells=12, steps=5, hidden=20,
-                 scale=1.0, dtype=torch.float64, seed=0):
+def make_problem(
+    *,
+    kind="mlp",
+    registers=4,
+    repetitions=1,
+    population=2,
+    batch=5,
+    cells=12,
+    steps=5,
+    hidden=20,
+    scale=1.0,
+    dtype=torch.float64,
+    seed=0,
+):
     """Random machines and instances; the limits are mixed, and one of them is `steps`."""
     generator = torch.Generator().manual_seed(seed)
     layout = Layout(registers, repetitions)
@@ -56,8 +68,19 @@ def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
     """The outcome, and the parameters' gradients of a loss that depends on every differentiable part of it."""
     layout, controller, params, memory, target, mask, limit = problem
     params = {name: param.clone().requires_grad_() for name, param in params.items()}
-    outcome = kernels.unroll(layout, controller, params, memory, target, mask, limit, kernel=kernel, clip=clip,
-                             want_entropy=entropy, log_floor=floor)
+    outcome = kernels.unroll(
+        layout,
+        controller,
+        params,
+        memory,
+        target,
+        mask,
+        limit,
+        kernel=kernel,
+        clip=clip,
+        want_entropy=entropy,
+        log_floor=floor,
+    )
     loss = -(machine.stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum()
     if entropy:
         loss = loss - (outcome.entropy * torch.linspace(0, 1, outcome.entropy.numel()).view_as(outcome.entropy)).sum()
@@ -191,8 +214,9 @@ def test_only_part_of_the_outcome_is_used():
         gradients = []
         for kernel in ("reference", FUSED):
             leaves = {name: param.clone().requires_grad_() for name, param in params.items()}
-            outcome = kernels.unroll(layout, controller, leaves, memory, target, mask, limit, want_entropy=True,
-                                     kernel=kernel)
+            outcome = kernels.unroll(
+                layout, controller, leaves, memory, target, mask, limit, want_entropy=True, kernel=kernel
+            )
             running = torch.arange(int(limit.max())).view(-1, 1, 1) < limit
             (getattr(outcome, part) * running).sum().backward()
             gradients.append(leaves)
@@ -281,11 +305,24 @@ def _use_vectors(x, y, rows, out):
     p, out_p, rows_p = _pointer(x), _pointer(out), _pointer(rows)
     v, other, nothing = simd.load(p, 0), simd.load(_pointer(y), 0), simd.zero(p)
     results = (
-        simd.running_sum(v), simd.running_sum_down(v), simd.shift_up(v, other), simd.shift_down(v, other),
-        simd.first_lanes(5, v, nothing), simd.with_lane(3, v, other), simd.splat(simd.total(v)),
-        simd.splat(simd.largest(v)), simd.splat_first(v), simd.splat_last(v), simd.exp(nothing - simd.magnitude(v)),
-        simd.at_least(other, v), simd.at_most(other, v), simd.where_positive(v, other, nothing), v / other,
-        simd.dots(p, rows_p, 16, 16), simd.row_sums(rows_p), simd.row_maxima(rows_p),
+        simd.running_sum(v),
+        simd.running_sum_down(v),
+        simd.shift_up(v, other),
+        simd.shift_down(v, other),
+        simd.first_lanes(5, v, nothing),
+        simd.with_lane(3, v, other),
+        simd.splat(simd.total(v)),
+        simd.splat(simd.largest(v)),
+        simd.splat_first(v),
+        simd.splat_last(v),
+        simd.exp(nothing - simd.magnitude(v)),
+        simd.at_least(other, v),
+        simd.at_most(other, v),
+        simd.where_positive(v, other, nothing),
+        v / other,
+        simd.dots(p, rows_p, 16, 16),
+        simd.row_sums(rows_p),
+        simd.row_maxima(rows_p),
     )
     for k in range(len(results)):
         simd.store(out_p, 16 * k, results[k])
@@ -301,9 +338,25 @@ def test_vectors(dtype, tolerance):
     _use_vectors(x, y, rows.ravel(), out.ravel())
     a, b, lane = x.astype(np.float64), y.astype(np.float64), np.arange(16)
     expected = [
-        a.cumsum(), a[::-1].cumsum()[::-1], np.r_[b[15], a[:15]], np.r_[a[1:], b[0]], np.where(lane < 5, a, 0),
-        np.where(lane == 3, b, a), a.sum() + 0 * a, a.max() + 0 * a, a[0] + 0 * a, a[15] + 0 * a, np.exp(-abs(a)),
-        np.maximum(a, b), np.minimum(a, b), np.where(a > 0, b, 0), a / b, rows @ a, rows.sum(1), rows.max(1), *rows.T,
+        a.cumsum(),
+        a[::-1].cumsum()[::-1],
+        np.r_[b[15], a[:15]],
+        np.r_[a[1:], b[0]],
+        np.where(lane < 5, a, 0),
+        np.where(lane == 3, b, a),
+        a.sum() + 0 * a,
+        a.max() + 0 * a,
+        a[0] + 0 * a,
+        a[15] + 0 * a,
+        np.exp(-abs(a)),
+        np.maximum(a, b),
+        np.minimum(a, b),
+        np.where(a > 0, b, 0),
+        a / b,
+        rows @ a,
+        rows.sum(1),
+        rows.max(1),
+        *rows.T,
     ]
     np.testing.assert_allclose(out, np.array(expected), rtol=tolerance, atol=tolerance * 3)
 

@@ -3,19 +3,13 @@
 import pytest
 import torch
 
-from nram.circuit import Layout
-from nram.controller import init_member, make_controller
-from nram.discrete import discrete_timestep, produce_discrete
-from nram.machine import (
-    initial_registers,
-    median_stop,
-    one_hot_memory,
-    produce,
-    stop_probs,
-    timestep,
-    unroll,
-)
-from nram.modules import MODULES
+from nram.machine.circuit import Layout
+from nram.machine.controller import init_member, make_controller
+from nram.machine.discrete import discrete_timestep, produce_discrete
+from nram.machine.modules import MODULES
+from nram.machine.run import produce, unroll
+from nram.machine.stopping import median_stop, stop_probs
+from nram.machine.timestep import initial_registers, one_hot_memory, timestep
 
 DOUBLE = torch.float64
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import nram
-from nram.circuit import Layout
-from nram.config import TrainConfig
-from nram.controller import init_member, make_controller
-from nram.discrete import produce_discrete
-from nram.machine import produce
+from nram.machine.circuit import Layout
+from nram.machine.controller import init_member, make_controller
+from nram.machine.discrete import produce_discrete
+from nram.machine.run import produce
 from nram.model import Machine
+from nram.training.config import TrainConfig
 
 
 def random_machine(kind="mlp", registers=3, hidden=8, scale=8.0):

@@ -5,11 +5,9 @@ import operator
 import pytest
 import torch
 
-from nram.modules import MODULES, module_sequence, read, write
+from nram.machine.modules import MODULES, module_sequence, read, write
 
-PAPER_ORDER = (
-    "READ ZERO ONE TWO INC ADD SUB DEC LESS-THAN LESS-OR-EQUAL-THAN EQUALITY-TEST MIN MAX WRITE"
-).split()
+PAPER_ORDER = ("READ ZERO ONE TWO INC ADD SUB DEC LESS-THAN LESS-OR-EQUAL-THAN EQUALITY-TEST MIN MAX WRITE").split()
 PURE = [module for module in MODULES if module.integer is not None]
 ARITHMETIC = {
     "ZERO": lambda a, b: 0,

@@ -11,9 +11,11 @@ import pytest
 from IPython.core.display import Markdown
 from matplotlib.figure import Figure
 
-from nram import experiment, reproduce, results, studies, tasks
-from nram.config import TrainConfig
-from nram.train import train
+from nram import results, tasks
+from nram.experiments import reproduce, studies
+from nram.experiments import run as experiment
+from nram.training.config import TrainConfig
+from nram.training.loop import train
 
 NOTEBOOKS = sorted((results.CHECKOUT / "notebooks").glob("*.ipynb"))
 TINY = {"population": 2, "batch_size": 2, "hidden": 4, "train_difficulty": 3, "kernel": "reference"}

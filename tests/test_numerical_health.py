@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 
-from nram import experiment, kernels, results, tasks
-from nram.circuit import Layout
-from nram.config import TrainConfig
-from nram.controller import init_member, make_controller
+from nram import kernels, results, tasks
+from nram.experiments import run as experiment
 from nram.kernels.cpu.passes import Pass, Workspace
-from nram.machine import initial_registers, one_hot_memory, timestep
-from nram.population import Population
+from nram.machine.circuit import Layout
+from nram.machine.controller import init_member, make_controller
+from nram.machine.timestep import initial_registers, one_hot_memory, timestep
+from nram.training.config import TrainConfig
+from nram.training.population import Population
 
 BATCHES = int(os.environ.get("NRAM_VIOLENT_BATCHES", 300))
 TABLE = results.CHECKOUT / "results" / "recorded" / "violent_training.csv"
@@ -89,7 +90,7 @@ def test_a_training_whose_members_all_died_says_so(tmp_path, replacement, monkey
     config = TrainConfig.for_task(
         "access", population=3, hidden=8, budget_batches=15, replacement=replacement, verify_cases=20
     )
-    monkeypatch.setattr("nram.train.train_step", poison)
+    monkeypatch.setattr("nram.training.loop.train_step", poison)
     if not replacement:
         with pytest.raises(ValueError, match="no machine is left: the numbers of all members stopped being finite"):
             experiment.run(config, tmp_path, cases=5, max_complexity=4, progress=False)

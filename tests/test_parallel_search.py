@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 import nram
-from nram import parallel_search, search
 from nram.__main__ import main
-from nram.config import TrainConfig
-from nram.launch import launch
+from nram.experiments import parallel_search, search
+from nram.experiments.launch import launch
+from nram.training.config import TrainConfig
 
 
 def config(**overrides):

@@ -8,7 +8,8 @@ from IPython.core.display import Markdown
 from matplotlib.figure import Figure
 
 import nram
-from nram import play, recorded, results
+from nram import results
+from nram.report import play, recorded
 
 BEST = results.best_runs(results.load_runs(recorded.RECORDED))
 

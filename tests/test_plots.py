@@ -7,9 +7,12 @@ import pytest
 import torch
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 
-from nram import Machine, curves, history, plots
-from nram.machine import produce
+from nram import Machine
+from nram.machine.run import produce
 from nram.program import PUBLISHED, Circuit, published
+from nram.report import circuits as plots
+from nram.report import curves
+from nram.report import fuzzy_run as history
 from nram.results import paper_execution
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from nram import tasks
-from nram.circuit import Layout
-from nram.controller import init_member, make_controller
-from nram.discrete import produce_discrete
+from nram.machine.circuit import Layout
+from nram.machine.controller import init_member, make_controller
+from nram.machine.discrete import produce_discrete
+from nram.machine.modules import MODULES
 from nram.model import Machine
-from nram.modules import MODULES
 from nram.program import (
     PUBLISHED,
     Circuit,

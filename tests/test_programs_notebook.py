@@ -10,10 +10,11 @@ import pytest
 from IPython.core.display import Markdown
 from matplotlib.figure import Figure
 
-from nram import experiment, results
-from nram.config import TrainConfig
+from nram import results
+from nram.experiments import run as experiment
 from nram.program import published
-from nram.train import train
+from nram.training.config import TrainConfig
+from nram.training.loop import train
 
 NOTEBOOK = results.CHECKOUT / "notebooks" / "60_programs.ipynb"
 
@@ -83,7 +84,7 @@ def test_programs_of_some_runs(execute, tmp_path):
 
 
 def test_programs_of_no_runs(execute, tmp_path, monkeypatch):
-    monkeypatch.setattr("nram.curves.save", lambda *_: [])  # the published figures again: written once is enough
+    monkeypatch.setattr("nram.report.curves.save", lambda *_: [])  # the published figures again: written once is enough
     (tmp_path / "work" / "none").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
     shown = execute(results_folder="none", figures_folder="figures")

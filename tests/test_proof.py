@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nram import tasks
-from nram.circuit import Layout
-from nram.modules import MODULES
+from nram.machine.circuit import Layout
+from nram.machine.modules import MODULES
 from nram.program import Circuit, Program, prove, published
 from nram.program.proof import PROVABLE
 from nram.program.symbols import ANY, Element, Facts, Number, Unknown, apply

@@ -13,11 +13,11 @@ from test_model import random_machine, write_run
 import nram
 from nram import tasks
 from nram.__main__ import parse_override
-from nram.config import TrainConfig
-from nram.discrete import produce_discrete
-from nram.machine import produce
+from nram.experiments.reproduce import parse_overrides
+from nram.machine.discrete import produce_discrete
+from nram.machine.run import produce
 from nram.model import weights_bytes
-from nram.reproduce import parse_overrides
+from nram.training.config import TrainConfig
 
 many = settings(max_examples=2000, deadline=None)
 MACHINES = {kind: random_machine(kind, hidden=4) for kind in ("mlp", "lstm")}

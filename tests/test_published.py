@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from nram import kernels, tasks
-from nram.circuit import Layout
-from nram.controller import LSTM
-from nram.discrete import discrete_timestep
-from nram.machine import initial_registers, one_hot_memory, timestep
+from nram.machine.circuit import Layout
+from nram.machine.controller import LSTM
+from nram.machine.discrete import discrete_timestep
+from nram.machine.timestep import initial_registers, one_hot_memory, timestep
 from nram.program import PUBLISHED, Circuit, Program, first_failure, published, try_lengths
 from nram.results import paper_execution
 

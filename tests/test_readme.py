@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from nram import results, studies, tasks
+from nram import results, tasks
+from nram.experiments import studies
 
 README = (results.CHECKOUT / "README.md").read_text(encoding="utf-8")
 PACKAGE = results.CHECKOUT / "nram"

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from test_report import executed_notebook
 
-from nram import recorded, reproduce, results, tasks
+from nram import results, tasks
 from nram.__main__ import main
+from nram.experiments import reproduce
+from nram.report import recorded
 
 EXECUTED = sorted((recorded.RECORDED / "notebooks").glob("*.ipynb"))
 

@@ -9,8 +9,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from nram import recorded, results, tasks
+from nram import results, tasks
 from nram.__main__ import main
+from nram.report import recorded
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (400, 1400)

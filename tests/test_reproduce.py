@@ -17,7 +17,9 @@ import pytest
 import torch
 from test_results import sweep
 
-from nram import TrainConfig, files, reproduce, results
+from nram import TrainConfig, results
+from nram.experiments import reproduce
+from nram.results import files
 
 PARAMETERS = {"seed": 3, "budget_seconds": 2.0, "device": "cpu", "overrides": {}}
 # A task's notebook that does what a file of its task's name says, and leaves a run that the test has prepared.
@@ -261,7 +263,7 @@ def command(notebooks, *arguments):
     settings += ["--budget", str(PARAMETERS["budget_seconds"]), *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(
-        [sys.executable, "-m", "nram.reproduce", *settings],
+        [sys.executable, "-m", "nram.experiments.reproduce", *settings],
         cwd=notebooks.parent,
         env=os.environ | {"PYTHONPATH": str(results.CHECKOUT)},
         start_new_session=True,
@@ -371,7 +373,7 @@ def test_overrides_reach_configuration_notebook_and_command(notebooks, monkeypat
     settings = {"seed": 0, "budget_seconds": 5.0, "device": "cpu", "overrides": overrides}
     assert seen["parameters"] == settings | thoroughness
     assert seen["commands"]["copy"] == (
-        "python -m nram.reproduce --tasks copy --budget 5 --seed 0 --device cpu --cases 1000 --max-complexity 7 "
+        "python -m nram.experiments.reproduce --tasks copy --budget 5 --seed 0 --device cpu --cases 1000 --max-complexity 7 "
         "--overrides '{\"population\": 4}'"
     )
     assert seen["parallel"] == 1 and seen["threads"] == 2

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import nram
-from nram import search, tasks
-from nram.config import TrainConfig
+from nram import tasks
+from nram.experiments import search
+from nram.training.config import TrainConfig
 
 
 def config(**overrides):

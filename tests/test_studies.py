@@ -6,10 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
-from nram import curves, population, results, studies, study_plans, tasks, train
+from nram import results, tasks
 from nram.__main__ import main
-from nram.config import TrainConfig
-from nram.launch import launch
+from nram.experiments import studies, study_plans
+from nram.experiments.launch import launch
+from nram.report import curves
+from nram.training import loop as train
+from nram.training import population
+from nram.training.config import TrainConfig
 
 TINY = {
     "task": "listk",

@@ -12,7 +12,7 @@ import pytest
 from numba import carray, cfunc
 
 from nram.kernels.cpu import threads
-from nram.kernels.simd import pointer
+from nram.kernels.cpu.simd import pointer
 
 
 @cfunc(threads.JOB)

@@ -9,11 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nram import experiment, population, results, tasks, train
-from nram.config import TrainConfig
+from nram import results, tasks
+from nram.experiments import run as experiment
 from nram.kernels import adam
-from nram.machine import Outcome, unroll
-from nram.recipes import RECIPES
+from nram.machine.run import Outcome, unroll
+from nram.training import loop as train
+from nram.training import population
+from nram.training.config import TrainConfig
+from nram.training.recipes import RECIPES
 
 
 def tiny(**overrides):

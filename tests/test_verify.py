@@ -10,8 +10,8 @@ import torch
 
 from nram import results
 from nram.__main__ import main
+from nram.experiments.verify import verify
 from nram.model import load_weights, weights_bytes
-from nram.verify import verify
 
 RECORDED = results.CHECKOUT / "results" / "recorded"
 QUICK = {"cases": 100, "max_complexity": 15}

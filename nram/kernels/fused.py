@@ -17,7 +17,7 @@ import threading
 import torch
 from torch.autograd.function import once_differentiable
 
-from nram.machine import Outcome
+from nram.machine.run import Outcome
 
 __all__ = ["produce", "unroll"]
 
@@ -99,6 +99,17 @@ def produce(kernel, layout, controller, params, memory, limit):
     params = {name: value.detach() for name, value in params.items()}
     mask = torch.zeros_like(memory, dtype=torch.bool)
     return _Lease(
-        kernel, layout, controller, params, memory, memory, mask, limit, clip=None, want_entropy=False, log_floor=1.0,
-        keep=False, produce=True,
+        kernel,
+        layout,
+        controller,
+        params,
+        memory,
+        memory,
+        mask,
+        limit,
+        clip=None,
+        want_entropy=False,
+        log_floor=1.0,
+        keep=False,
+        produce=True,
     ).run.produced

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from nram.modules import MODULES
+from nram.machine.modules import MODULES
 
 __all__ = ["Code"]
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nram.circuit import Layout
+from nram.machine.circuit import Layout
 
 __all__ = ["Circuit"]
 

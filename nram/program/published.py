@@ -9,7 +9,7 @@ where one number happens to be the other's neighbour. But a machine that reads t
 swap every array: the outcome rests on four cells, the two pointers and the two elements.
 """
 
-from nram.circuit import Layout
+from nram.machine.circuit import Layout
 from nram.program.table import Program
 
 __all__ = ["PUBLISHED", "published"]

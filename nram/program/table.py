@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nram.circuit import Layout
-from nram.controller import MLP
+from nram.machine.circuit import Layout
+from nram.machine.controller import MLP
 from nram.program.interpreter import Code
 from nram.program.notation import Circuit
 

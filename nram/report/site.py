@@ -10,9 +10,11 @@ import nbformat
 import pandas as pd
 from pygments.formatters import HtmlFormatter
 
-from nram import curves, recorded, results, studies, tasks
+from nram import results, tasks
+from nram.experiments import studies
+from nram.experiments.search import wilson_interval
+from nram.report import curves, recorded
 from nram.report.traces import traces
-from nram.search import wilson_interval
 
 __all__ = ["build"]
 

@@ -5,9 +5,10 @@ import inspect
 import torch
 
 import nram
-from nram import plots, program, results, tasks
-from nram.circuit import Layout
+from nram import program, results, tasks
+from nram.machine.circuit import Layout
 from nram.program import Circuit, Program, Step
+from nram.report import circuits as plots
 
 __all__ = ["traces"]
 

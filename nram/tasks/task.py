@@ -1,7 +1,7 @@
 """What a task is: sizes, a time limit, a generator of examples, and a plain solver to check it against.
 
 A task of one's own needs no more than a function that draws examples. A machine learns it by
-`train(TrainConfig.for_task(total), task=total)`; `nram.experiment.run(config, folder, task=total)` measures and saves
+`train(TrainConfig.for_task(total), task=total)`; `nram.experiments.run.run(config, folder, task=total)` measures and saves
 it too. `notebooks/70_your_own_task.ipynb` shows all of it. Here is the sum of an array that ends in NULL:
 
     def draw_sum(difficulty, num_cells, generator):

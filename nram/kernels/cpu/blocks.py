@@ -10,7 +10,7 @@ from nram.kernels.cpu import controllers, timestep
 from nram.kernels.cpu.outcome import finish, list_cells, log_likelihood, log_likelihood_backward
 from nram.kernels.cpu.rows import fill_zero, inline, put_unit, section
 from nram.kernels.cpu.run import block_at, matrices_at, rows_at, tape_at, values_at
-from nram.kernels.simd import at
+from nram.kernels.cpu.simd import at
 
 
 def backward_scratch(sizes) -> int:
@@ -75,8 +75,16 @@ def _step(run, block, progress, rows, g, t, scratch):
     place, ahead = g * sizes.logits_stride, (block.count + g) * sizes.logits_stride
     next_tape = tape_at(run, n, there)
     entropy = timestep.forward(
-        run.circuit, sizes, at(rows.logits, place), at(rows.weights, place), values_at(run, n, here),
-        values_at(run, n, there), tape_at(run, n, here), next_tape, scratch, run.want_entropy,
+        run.circuit,
+        sizes,
+        at(rows.logits, place),
+        at(rows.weights, place),
+        values_at(run, n, here),
+        values_at(run, n, there),
+        tape_at(run, n, here),
+        next_tape,
+        scratch,
+        run.want_entropy,
         (at(rows.logits, ahead), at(rows.weights, ahead)),
     )
     stop_logit = rows.logits[place + sizes.logits]
@@ -132,16 +140,32 @@ def _step_backward(run, gradients, block, progress, rows, g, t, d_registers, d_t
     g_next, t_next = (g + 1, t) if g + 1 < block.count else (0, max(0, t - 1))
     n_next, place_next = block.first + g_next, (t_next * block.count + g_next) * sizes.logits_stride
     ahead = (
-        values_at(run, n_next, t_next), tape_at(run, n_next, t_next), at(block.rows.logits, place_next),
+        values_at(run, n_next, t_next),
+        tape_at(run, n_next, t_next),
+        at(block.rows.logits, place_next),
         at(block.rows.weights, place_next),
     )
     log_likelihood_backward(
-        d_tape, tape_at(run, n, t + 1), at(progress.cells, g * M), progress.cell_count[g], run.floor,
+        d_tape,
+        tape_at(run, n, t + 1),
+        at(progress.cells, g * M),
+        progress.cell_count[g],
+        run.floor,
         gradients.log_likelihood[number],
     )
     timestep.backward(
-        run.circuit, sizes, at(rows.logits, place), d_logits, values_at(run, n, t), tape_at(run, n, t), d_registers,
-        d_tape, scratch, gradients.entropy[number], bound, ahead,
+        run.circuit,
+        sizes,
+        at(rows.logits, place),
+        d_logits,
+        values_at(run, n, t),
+        tape_at(run, n, t),
+        d_registers,
+        d_tape,
+        scratch,
+        gradients.entropy[number],
+        bound,
+        ahead,
     )
     d_stop = gradients.stop_logits[number]
     d_logits[sizes.logits] = -bound if d_stop < -bound else (bound if d_stop > bound else d_stop)
@@ -167,8 +191,18 @@ def block_backward(run, gradients, index, progress):
         rows, first_out = rows_at(block.rows, sizes, t * count), at(all_first_out, t * count * H)
         for g in range(count):
             if t < run.data.limit[block.first + g]:
-                _step_backward(run, gradients, block, progress, rows, g, t, at(d_registers, g * R * S),
-                               at(d_tapes, g * S * S), scratch)
+                _step_backward(
+                    run,
+                    gradients,
+                    block,
+                    progress,
+                    rows,
+                    g,
+                    t,
+                    at(d_registers, g * R * S),
+                    at(d_tapes, g * S * S),
+                    scratch,
+                )
             else:
                 fill_zero(at(rows.weights, g * sizes.logits_stride), sizes.outputs)
         c_before, c_now = at(block.cells, t * count * H), at(block.cells, (t + 1) * count * H)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nram.kernels.cpu.rows import copy, fill_zero, inline, section
 from nram.kernels.cpu.run import Matrices
-from nram.kernels.simd import (
+from nram.kernels.cpu.simd import (
     at,
     at_least,
     at_most,
@@ -233,8 +233,15 @@ def backward(sizes, turned, rows, first_out, slopes, c_before, c_now, bound, cou
         _layer_backward(d_h, H, rows.weights, sizes.logits_stride, turned.output, H, outputs, count)
         for g in range(count):
             _add(at(d_h, g * H), at(d_middle, g * middle_size + H), H)
-            _cells_backward(at(gates, g * gates_size), at(d_h, g * H), at(d_c, g * H), at(c_now, g * H),
-                            at(c_before, g * H), H, bound)
+            _cells_backward(
+                at(gates, g * gates_size),
+                at(d_h, g * H),
+                at(d_c, g * H),
+                at(c_now, g * H),
+                at(c_before, g * H),
+                H,
+                bound,
+            )
         _layer_backward(d_middle, middle_size, gates, gates_size, turned.middle, middle_size, gates_size, count)
         for g in range(count):
             copy(at(first_out, g * H), at(d_middle, g * middle_size), H)
@@ -253,7 +260,27 @@ def matrices_backward(sizes, d_matrices, rows, first_out, number):
     """The matrices' gradients from the rows of all timesteps, `number` in all."""
     R, H, gates_size = sizes.registers, sizes.hidden, sizes.gates_size
     mix_many(d_matrices.first, H, rows.x, 1, sizes.x_stride, first_out, H, number, H, R + 1)
-    mix_many(d_matrices.middle, gates_size, rows.middle, 1, sizes.middle_stride, rows.gates, gates_size, number,
-             gates_size, sizes.middle_size + 1)
-    mix_many(d_matrices.output, sizes.outputs, rows.top, 1, sizes.top_stride, rows.weights, sizes.logits_stride, number,
-             sizes.outputs, H + 1)
+    mix_many(
+        d_matrices.middle,
+        gates_size,
+        rows.middle,
+        1,
+        sizes.middle_stride,
+        rows.gates,
+        gates_size,
+        number,
+        gates_size,
+        sizes.middle_size + 1,
+    )
+    mix_many(
+        d_matrices.output,
+        sizes.outputs,
+        rows.top,
+        1,
+        sizes.top_stride,
+        rows.weights,
+        sizes.logits_stride,
+        number,
+        sizes.outputs,
+        H + 1,
+    )

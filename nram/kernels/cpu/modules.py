@@ -26,7 +26,7 @@ from nram.kernels.cpu.rows import (
     rotate_up,
     section,
 )
-from nram.kernels.simd import (
+from nram.kernels.cpu.simd import (
     at,
     dots,
     first_lanes,
@@ -50,8 +50,20 @@ from nram.kernels.simd import (
 )
 
 NAMES = (
-    "READ", "ZERO", "ONE", "TWO", "INC", "ADD", "SUB", "DEC", "LESS-THAN", "LESS-OR-EQUAL-THAN", "EQUALITY-TEST", "MIN",
-    "MAX", "WRITE",
+    "READ",
+    "ZERO",
+    "ONE",
+    "TWO",
+    "INC",
+    "ADD",
+    "SUB",
+    "DEC",
+    "LESS-THAN",
+    "LESS-OR-EQUAL-THAN",
+    "EQUALITY-TEST",
+    "MIN",
+    "MAX",
+    "WRITE",
 )
 (READ, ZERO, ONE, TWO, INC, ADD, SUB, DEC, LESS, LESS_OR_EQUAL, EQUAL, MIN, MAX, WRITE) = range(len(NAMES))
 

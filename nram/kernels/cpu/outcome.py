@@ -3,7 +3,7 @@
 import math
 
 from nram.kernels.cpu.rows import argmax, inline
-from nram.kernels.simd import at
+from nram.kernels.cpu.simd import at
 
 
 @inline

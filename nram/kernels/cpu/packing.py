@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nram.circuit import Layout
-from nram.controller import LSTM
 from nram.kernels.cpu import modules
 from nram.kernels.cpu.run import Circuit, Matrices
-from nram.kernels.simd import padded
+from nram.kernels.cpu.simd import padded
+from nram.machine.circuit import Layout
+from nram.machine.controller import LSTM
 
 
 @functools.lru_cache(maxsize=16)
@@ -74,9 +74,7 @@ def _packed(layout, controller, flats, matrices):
     places = _places(layout, controller, matrices)
     shapes = {name: (len(matrices[0]), *shape) for name, shape in controller.shapes().items()}
     inner = {name: place.shape[matrices[0].dim() - 2 :] for name, place in places.items()}
-    return Packed(
-        Matrices(*flats), places, {name: shape for name, shape in shapes.items() if shape[1:] != inner[name]}
-    )
+    return Packed(Matrices(*flats), places, {name: shape for name, shape in shapes.items() if shape[1:] != inner[name]})
 
 
 def room(layout, controller, P, dtype) -> Packed:

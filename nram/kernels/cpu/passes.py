@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nram.controller import LSTM
 from nram.kernels.cpu import blocks, threads, timestep
 from nram.kernels.cpu.loops import compiled_loops
 from nram.kernels.cpu.modules import WRITE
 from nram.kernels.cpu.packing import Packed, circuit, pack, room, shares, unpack
 from nram.kernels.cpu.run import DATA, RESULTS, UPSTREAM, Frame, Progress, Rows, Sizes, table, write, write_real
-from nram.kernels.simd import LANES, padded
+from nram.kernels.cpu.simd import LANES, padded
+from nram.machine.controller import LSTM
 
 KEPT = 32  # keys of a workspace
 GROUP = 8  # examples that go through the controller together; results do not depend on the number of threads
@@ -71,11 +71,28 @@ def _sizes(layout, controller, shape, steps, keep) -> Sizes:
     group, R, L, H = min(GROUP, B), layout.num_registers, layout.num_logits, padded(controller.hidden)
     lstm = isinstance(controller, LSTM)
     return Sizes(
-        population=P, batch=B, group=group, blocks=-(-B // group), steps=steps, kept=steps + 1 if keep else 2,
-        registers=R, cells=M, stride=padded(M), writes=int((circuit(layout).kinds == WRITE).sum()),
-        sources=layout.num_sources, slots=len(layout.slots), logits=L, outputs=padded(L + 1),
-        logits_stride=padded(L + 1) + LANES, hidden=H, is_lstm=int(lstm), x_size=padded(R), x_stride=padded(R + 1),
-        middle_size=H * (1 + lstm), middle_stride=H * (1 + lstm) + LANES, gates_size=H * (1 + 3 * lstm),
+        population=P,
+        batch=B,
+        group=group,
+        blocks=-(-B // group),
+        steps=steps,
+        kept=steps + 1 if keep else 2,
+        registers=R,
+        cells=M,
+        stride=padded(M),
+        writes=int((circuit(layout).kinds == WRITE).sum()),
+        sources=layout.num_sources,
+        slots=len(layout.slots),
+        logits=L,
+        outputs=padded(L + 1),
+        logits_stride=padded(L + 1) + LANES,
+        hidden=H,
+        is_lstm=int(lstm),
+        x_size=padded(R),
+        x_stride=padded(R + 1),
+        middle_size=H * (1 + lstm),
+        middle_stride=H * (1 + lstm) + LANES,
+        gates_size=H * (1 + 3 * lstm),
         top_stride=H + LANES,
     )
 
@@ -146,8 +163,23 @@ class Pass:
     limits below 1. See `nram.kernels.fused` for the rest.
     """
 
-    def __init__(self, layout, controller, params, memory, target, mask, limit, *, clip, want_entropy, log_floor,
-                 workspace, keep, produce=False):
+    def __init__(
+        self,
+        layout,
+        controller,
+        params,
+        memory,
+        target,
+        mask,
+        limit,
+        *,
+        clip,
+        want_entropy,
+        log_floor,
+        workspace,
+        keep,
+        produce=False,
+    ):
         dtype = params["output_weight"].dtype
         steps = _check(memory, target, limit, dtype)
         P, B, M = memory.shape
@@ -159,9 +191,7 @@ class Pass:
         self.produced = torch.zeros((P, B, M) if produce else (1, 1, 1), dtype=torch.long)
         self.wrong_cells = torch.zeros(P, B, dtype=torch.long)
         self.stop_step = torch.zeros(P, B, dtype=torch.long)
-        results = (
-            self.log_likelihood, self.stop_logits, self.entropy, self.produced, self.wrong_cells, self.stop_step
-        )
+        results = (self.log_likelihood, self.stop_logits, self.entropy, self.produced, self.wrong_cells, self.stop_step)
         self._data = [tensor.contiguous() for tensor in (memory, target, mask.bool(), limit)]  # backward reads it again
         self._prepared = prepared = _prepare(
             layout, controller, self.sizes, keep, want_entropy, produce, dtype, workspace

@@ -5,7 +5,7 @@ A tape [M, S] is M rows one after another. All take O(S) operations.
 
 from numba import njit
 
-from nram.kernels.simd import (
+from nram.kernels.cpu.simd import (
     at,
     at_least,
     at_most,

@@ -18,7 +18,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor
 
 from nram.kernels.cpu.rows import inline
-from nram.kernels.simd import at, pointer
+from nram.kernels.cpu.simd import at, pointer
 
 
 class Circuit(NamedTuple):
@@ -232,16 +232,33 @@ def run_of(address, real):
     numbers = pointer(address, whole)
     t, own, reals = at(numbers, BUFFERS), at(numbers, DATA), pointer(address + 8 * REAL, np.float64)
     return Run(
-        Sizes(*to_fixed_tuple(carray(numbers, SIZES), SIZES)), numbers[SIZES], numbers[SIZES + 1],
+        Sizes(*to_fixed_tuple(carray(numbers, SIZES), SIZES)),
+        numbers[SIZES],
+        numbers[SIZES + 1],
         Circuit(pointer(t[0], whole), pointer(t[1], whole), pointer(t[2], whole)),
         Data(pointer(own[0], whole), pointer(own[1], whole), pointer(own[2], byte), pointer(own[3], whole)),
         Matrices(pointer(t[3], real), pointer(t[4], real), pointer(t[5], real)),
-        Rows(pointer(t[6], real), pointer(t[7], real), pointer(t[8], real), pointer(t[9], real), pointer(t[10], real),
-             pointer(t[11], real)),
-        pointer(t[12], real), pointer(t[13], real), pointer(t[14], real),
-        Results(pointer(own[4], real), pointer(own[5], real), pointer(own[6], real), pointer(own[7], whole),
-                pointer(own[8], whole), pointer(own[9], whole)),
-        reals[0], real(reals[1]),
+        Rows(
+            pointer(t[6], real),
+            pointer(t[7], real),
+            pointer(t[8], real),
+            pointer(t[9], real),
+            pointer(t[10], real),
+            pointer(t[11], real),
+        ),
+        pointer(t[12], real),
+        pointer(t[13], real),
+        pointer(t[14], real),
+        Results(
+            pointer(own[4], real),
+            pointer(own[5], real),
+            pointer(own[6], real),
+            pointer(own[7], whole),
+            pointer(own[8], whole),
+            pointer(own[9], whole),
+        ),
+        reals[0],
+        real(reals[1]),
     )
 
 
@@ -250,9 +267,12 @@ def progress_of(address, real, sizes, thread):
     """A thread's notes."""
     whole, G, t = np.int64, sizes.group, at(pointer(address, np.int64), PROGRESS)
     return Progress(
-        at(pointer(t[0], whole), thread * G * sizes.cells), at(pointer(t[1], whole), thread * G),
-        at(pointer(t[2], np.float64), thread * G), at(pointer(t[3], whole), thread * G),
-        at(pointer(t[4], real), thread * t[5]), t[5],
+        at(pointer(t[0], whole), thread * G * sizes.cells),
+        at(pointer(t[1], whole), thread * G),
+        at(pointer(t[2], np.float64), thread * G),
+        at(pointer(t[3], whole), thread * G),
+        at(pointer(t[4], real), thread * t[5]),
+        t[5],
     )
 
 
@@ -262,7 +282,10 @@ def gradients_of(address, real):
     numbers = pointer(address, np.int64)
     t, upstream = at(numbers, GRADIENTS), at(numbers, UPSTREAM)
     return Gradients(
-        pointer(upstream[0], real), pointer(upstream[1], real), pointer(upstream[2], real), pointer(t[0], real),
+        pointer(upstream[0], real),
+        pointer(upstream[1], real),
+        pointer(upstream[2], real),
+        pointer(t[0], real),
         Matrices(pointer(t[1], real), pointer(t[2], real), pointer(t[3], real)),
     )
 

@@ -9,7 +9,7 @@ are packed[starts[k] : starts[k + 1]], and in dense form its row of V numbers.
 import math
 
 from nram.kernels.cpu.rows import inline, lowest
-from nram.kernels.simd import (
+from nram.kernels.cpu.simd import (
     at,
     at_least,
     at_most,

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from nram.kernels.simd import at, pointer
+from nram.kernels.cpu.simd import at, pointer
 
 num_threads = None  # of a pass; None stands for as many as PyTorch's own operations have
 

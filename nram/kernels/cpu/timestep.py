@@ -10,8 +10,7 @@ Values [R + Q, S] are the registers, then every module's output; a tape is [M, S
 
 from nram.kernels.cpu.modules import ONE, TWO, WRITE, ZERO, run_module, run_module_backward, write, write_backward
 from nram.kernels.cpu.rows import clamp, copy, cut, inline, rescale, section
-from nram.kernels.cpu.softmaxes import scratch_size, softmaxes, softmaxes_backward
-from nram.kernels.simd import (
+from nram.kernels.cpu.simd import (
     at,
     dots,
     lanes,
@@ -24,6 +23,7 @@ from nram.kernels.simd import (
     store,
     transpose,
 )
+from nram.kernels.cpu.softmaxes import scratch_size, softmaxes, softmaxes_backward
 
 FETCH = 4096  # at most so many numbers of a tape are asked for ahead of time
 
@@ -98,8 +98,14 @@ def _write_again(tapes, circuit, sizes, arguments, tape):
     for i in range(sizes.sources - sizes.registers):
         if circuit.kinds[i] == WRITE and version + 1 < sizes.writes:
             k = circuit.first_slot[i]
-            write(at(tapes, version * M * S), _version(tape, tapes, version, M * S), at(arguments, k * S),
-                  at(arguments, (k + 1) * S), M, S)
+            write(
+                at(tapes, version * M * S),
+                _version(tape, tapes, version, M * S),
+                at(arguments, k * S),
+                at(arguments, (k + 1) * S),
+                M,
+                S,
+            )
             version += 1
 
 

@@ -1,0 +1,1 @@
+"""Runs, searches, studies and comparisons: what is measured, and where it runs."""

@@ -1,0 +1,184 @@
+"""A whole run: train, evaluate, save."""
+
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import tqdm
+
+from nram import kernels, model, results, tasks
+from nram.evaluate import Evaluation, evaluate, summarize
+from nram.tasks import Task
+from nram.training.checkpoint import Checkpoint
+from nram.training.config import TrainConfig
+from nram.training.loop import TrainResult, task_of, train
+
+__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "load", "measure_again", "run", "save"]
+
+
+def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
+    """Where the training of a run that is to be saved in `folder` keeps its state (see `nram.training.loop.train`)."""
+    settings = config.to_dict()
+    name = results.run_name(settings) if name is None else name
+    results.check_name(name)
+    return Checkpoint(Path(folder) / f".training-{name}", settings)
+
+
+def evaluate_result(
+    result: TrainResult, cases: int = 1000, progress: bool = True, task: Task | None = None, **sweep
+) -> Evaluation:
+    """Evaluate what training found, with the time limit it was trained with; `sweep` goes to `evaluate`.
+
+    task: the task itself, where it is none of the ten. Raises ValueError if training found no machine.
+    """
+    config = result.config
+    if result.machine is None:
+        raise ValueError("no machine is left: the numbers of all members stopped being finite")
+    return evaluate(
+        result.machine,
+        task_of(config, task),
+        train_difficulty=config.train_difficulty,
+        num_cells=config.num_cells,
+        cases=cases,
+        seed=config.seed + 1,
+        progress=_bar(progress),
+        **sweep,
+    )
+
+
+def _bar(progress: bool):
+    """A progress bar over the complexities, or none."""
+    return (lambda plan: tqdm.tqdm(plan, desc="evaluating", unit=" complexities")) if progress else None
+
+
+def save(
+    folder: str | Path, result: TrainResult, evaluation: Evaluation, seconds: float, name: str | None = None, **origin
+) -> Path:
+    """Write the run into `folder` (see `results.save_run`), remove its checkpoint; returns the run's folder.
+
+    seconds: of training, since it was last taken up, and of evaluation. The checkpoint of a training that was
+    interrupted by hand stays, so that the next call can go on.
+    """
+    config = result.config.to_dict()
+    metrics = {
+        "solved": result.solved,
+        "stopped_by": result.stopped_by,
+        "batches": result.batches,
+        "training_seconds": round(result.seconds, 3),
+        "members_started": result.members_started,
+        "members_solved": result.members_solved,
+        "members_dead": result.members_dead,
+        **{f"verification_{key}": value for key, value in result.verification.items()},
+        **evaluation.metrics,
+    }
+    kernel = kernels.resolve(result.config.kernel, result.config.device)
+    seconds += result.earlier_seconds
+    origin = {"started_at": result.started_at, "resumed": result.resumed, **origin}
+    provenance = results.collect_provenance(config, seconds=seconds, kernel=kernel, **origin)
+    saved = results.save_run(
+        folder,
+        config=config,
+        metrics=metrics,
+        generalization=evaluation.generalization,
+        history=result.history,
+        trials=result.trials,
+        weights=result.machine.params,
+        provenance=provenance,
+        name=name,
+    )
+    if result.stopped_by != "interrupt":
+        checkpoint(folder, result.config, name).remove()
+    return saved
+
+
+def load(folder: str | Path) -> tuple[TrainResult, Evaluation]:
+    """What training found and evaluation measured in a finished run. Errors as `results.load_run`.
+
+    Of a run of an earlier version: the configuration lacks settings that this one has no more (config.json has them),
+    and no trial has a parent.
+    """
+    saved = results.load_run(folder)
+    trials = saved.trials if "parent" in saved.trials else saved.trials.assign(parent=-1)
+    known = {each.name for each in fields(TrainConfig)}
+    metrics, before = saved.metrics, "verification_"
+    result = TrainResult(
+        machine=model.load(folder),
+        config=TrainConfig.from_dict({name: value for name, value in saved.config.items() if name in known}),
+        solved=metrics["solved"],
+        stopped_by=metrics["stopped_by"],
+        verification={name.removeprefix(before): metrics[name] for name in metrics if name.startswith(before)},
+        history=saved.history,
+        trials=trials,
+        batches=metrics["batches"],
+        seconds=metrics["training_seconds"],
+    )
+    train_difficulty = result.config.train_difficulty
+    return result, Evaluation(summarize(saved.generalization, train_difficulty), saved.generalization)
+
+
+def run(
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    cases: int = 1000,
+    max_complexity: int = 50,
+    progress: bool = True,
+    name: str | None = None,
+    task: Task | None = None,
+) -> Path:
+    """Train, evaluate and save; returns the run's folder. task: the task itself, where it is none of the ten.
+
+    A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced. A
+    training of the same configuration that was interrupted is gone on with.
+    """
+    done = None if name is not None else results.find_run(folder, config.to_dict())
+    if done is not None:
+        return done
+    started = time.monotonic()
+    result = train(config, progress=progress, task=task, checkpoint=checkpoint(folder, config, name))
+    limited = task_of(config, task)
+    complexities = range(limited.min_difficulty, min(max_complexity, limited.max_difficulty or max_complexity) + 1)
+    evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress, task=task)
+    return save(folder, result, evaluation, time.monotonic() - started, name)
+
+
+def evaluate_run(folder: str | Path, progress: bool = True, **sweep) -> Evaluation:
+    """Evaluate a finished run's machine anew, with the time limit it was trained with; `sweep` goes to `evaluate`."""
+    machine, config = model.load(folder), results.load_run(folder).config
+    return evaluate(
+        machine,
+        tasks.get(machine.task).with_limit(config["limit_slope"], config["limit_offset"]),
+        train_difficulty=config["train_difficulty"],
+        num_cells=config["num_cells"],
+        progress=_bar(progress),
+        **sweep,
+    )
+
+
+def measure_again(folder: str | Path, progress: bool = True, **sweep) -> tuple[Path, Evaluation]:
+    """`evaluate_run`, stored in the run's folder in place of the old measurement: (folder, evaluation).
+
+    Weights, settings and what training left stay as they are; the provenance gets an entry "evaluation". Raises
+    ValueError for a run with an executed notebook, which would go on showing the old numbers.
+    """
+    folder = Path(folder).resolve()
+    found = results.load_run(folder)
+    if (folder / "notebook.ipynb").exists():
+        raise ValueError(f"{folder} has a notebook that shows its numbers: execute the notebook again instead")
+    started = time.monotonic()
+    evaluation = evaluate_run(folder, progress, **sweep)
+    measured = results.collect_provenance(
+        found.config, seconds=time.monotonic() - started, kernel=kernels.resolve("auto", "cpu"), device="cpu"
+    )
+    results.save_run(
+        folder.parent,
+        config=found.config,
+        metrics=found.metrics | evaluation.metrics,
+        generalization=evaluation.generalization,
+        history=found.history,
+        trials=found.trials,
+        weights=model.load(folder).params,
+        provenance=found.provenance | {"evaluation": measured},
+        name=folder.name,
+    )
+    return folder, evaluation

@@ -1,0 +1,189 @@
+"""Random search over seeds and hyperparameters: every started seed leaves a row, whatever happens to the process.
+
+A search's folder holds config.json, trials.csv (one row per ended trial, appended as it ends), calls.csv (a row per
+call: command, commit, versions, device; a trial's `call` is the one in which it ended), machines/<trial>/ (config.json
+and weights of every solved trial, which `nram.load` reads) and checkpoint/ (the state of the population, saved
+every few seconds). A later search with the same settings goes on with the very members that were under way when the
+search before ended or was killed; a row that says "budget" or "interrupt" is then taken back.
+"""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from nram import kernels, results
+from nram.model import FORMAT, WEIGHTS, Machine, weights_bytes
+from nram.results.files import locked, write_bytes, write_text
+from nram.training.checkpoint import Checkpoint
+from nram.training.config import TrainConfig
+from nram.training.loop import train
+
+__all__ = ["load_trials", "search", "success_rate", "wilson_interval"]
+
+COLUMNS = (
+    "trial seed learning_rate output_scale stop_bias noise_eta entropy batches level rises error ended solved "
+    "fuzzy_error discretized_error parent seconds search_seconds call"
+).split()
+PER_CALL = ("budget_seconds", "budget_batches")  # settings that may differ when a search is resumed
+CUT_SHORT = ("budget", "interrupt")  # how trials ended that a later call goes on with
+
+
+def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, progress: bool = True) -> pd.DataFrame:
+    """Start seed after seed until the budget, which is this call's, is gone; the frame of all the search's trials.
+
+    Raises ValueError if the folder holds a search and `resume` is not set, or one of other settings;
+    `nram.results.files.Busy` if another process searches there.
+    """
+    folder = Path(folder)
+    config = replace(config, keep_going=True)
+    settings = config.to_dict()
+    if (folder / "config.json").exists() and not resume:
+        raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
+    with locked(folder, "search"):
+        checkpoint = Checkpoint(folder / "checkpoint", {key: settings[key] for key in settings if key not in PER_CALL})
+        seconds, batches, first_trial = _open(folder, settings, checkpoint)
+        call = _record_call(folder, settings, config)
+        known = set(load_trials(folder)["trial"])
+
+        def on_trial(row: dict, machine: Machine | None) -> None:
+            if row["trial"] in known:
+                return  # it ended after the last save of the state, before the process was killed
+            if machine is not None:
+                _save_machine(folder / "machines" / str(row["trial"]), settings, machine)
+            row = {**row, "seed": config.seed, "search_seconds": round(row["seconds"], 1), "call": call}
+            _append(folder, [row])
+
+        whole = {"budget_seconds": seconds + config.budget_seconds}
+        if config.budget_batches is not None:
+            whole["budget_batches"] = batches + config.budget_batches
+        train(
+            replace(config, **whole),
+            progress=progress,
+            checkpoint=checkpoint,
+            first_trial=first_trial,
+            on_trial=on_trial,
+        )
+        return load_trials(folder)
+
+
+def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, int, int]:
+    """Make or continue a search's folder: (seconds and batches spent so far, number of the first trial)."""
+    config_file, trials_file = folder / "config.json", folder / "trials.csv"
+    if not config_file.exists():
+        write_text(trials_file, ",".join(COLUMNS) + "\n")
+        write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
+    before = json.loads(config_file.read_text())
+    differing = [name for name in settings if name not in PER_CALL and before.get(name) != settings[name]]
+    if differing:
+        raise ValueError(f"the search in {folder} has other settings: {', '.join(differing)}")
+    results.remove_stale(folder / "machines", older_than=0)
+    text = trials_file.read_text()
+    if text.partition("\n")[0].split(",") != list(COLUMNS):
+        raise ValueError(f"{trials_file} has the columns of another version: start a search in another folder")
+    whole, _, torn = text.rpartition("\n")
+    if torn:  # killed while a row was being written: its trial ends again
+        write_text(trials_file, whole + "\n")
+    trials = load_trials(folder)
+    saved = checkpoint.load("training")
+    if saved is None:  # none, or one that was made before states were saved: no number is drawn twice
+        return 0.0, 0, int(trials["trial"].max()) + 1 + settings["population"] if len(trials) else 0
+    _, state = saved
+    rows = state["population"]["trials"]
+    going_on = {row["trial"] for row in rows if row["ended"] == "running"}
+    cut_short = trials["ended"].isin(CUT_SHORT) & ~trials["solved"].astype(bool) & trials["trial"].isin(going_on)
+    if cut_short.any():
+        lines = whole.splitlines()
+        kept = [lines[0], *(line for line, drop in zip(lines[1:], cut_short, strict=True) if not drop)]
+        write_text(trials_file, "\n".join(kept) + "\n")
+    return state["seconds"], state["batches"], state["population"]["first_trial"]
+
+
+def _append(folder: Path, rows: list[dict]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writerows(rows)
+    with open(folder / "trials.csv", "a") as file:
+        file.write(text.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
+    if folder.is_dir():
+        return  # saved, then killed before its row was written
+    folder.parent.mkdir(exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
+    write_bytes(staging / WEIGHTS, weights_bytes(machine.params, machine.task))
+    write_text(staging / "config.json", json.dumps({"format": FORMAT, **settings}) + "\n")
+    staging.rename(folder)
+
+
+def _record_call(folder: Path, settings: dict, config: TrainConfig) -> int:
+    """Add this call to calls.csv; its number."""
+    kernel = kernels.resolve(config.kernel, config.device)
+    provenance = results.collect_provenance(settings, seconds=0.0, kernel=kernel)
+    row = provenance | provenance["versions"]
+    row = {name: value for name, value in row.items() if name not in ("versions", "seconds", "resumed")}
+    before = _load_calls(folder)
+    number = 0 if before is None else len(before)
+    calls = pd.concat([each for each in (before, pd.DataFrame([{"call": number, **row}])) if each is not None])
+    write_text(folder / "calls.csv", calls.to_csv(index=False))
+    return number
+
+
+def _load_calls(folder: Path) -> pd.DataFrame | None:
+    path = folder / "calls.csv"
+    return pd.read_csv(path) if path.exists() else None
+
+
+def load_trials(folder: str | Path) -> pd.DataFrame:
+    """A search's trials, one row per seed that ended, with the folder and what calls.csv says of where it ended."""
+    folder = Path(folder)
+    trials, calls = pd.read_csv(folder / "trials.csv", dtype={"rises": str}), _load_calls(folder)
+    trials["folder"] = str(folder)
+    return trials if calls is None or trials.empty else trials.merge(calls, on="call", how="left")
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95% interval of a success rate. Raises ValueError unless 0 <= successes <= trials and trials >= 1."""
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"no rate of {successes} in {trials}")
+    rate, weight = successes / trials, z * z / trials
+    centre = (rate + weight / 2) / (1 + weight)
+    spread = z * (rate * (1 - rate) / trials + weight / (4 * trials)) ** 0.5 / (1 + weight)
+    return (0.0 if successes == 0 else centre - spread), (1.0 if successes == trials else centre + spread)
+
+
+def success_rate(trials: pd.DataFrame) -> dict:
+    """How often a started seed is solved: started, solved, rate, its interval, batches to solve (median, quartiles).
+
+    Trials that the end of the search cut short count as started and not solved: the rate is a lower bound then. Copies
+    are no seeds: one that is solved solves the seed that it stems from, which counts once.
+    """
+    solved = trials[trials["solved"]]
+    numbered = trials.get("seed", pd.Series(0, trials.index))  # a list of searches numbers its trials seed by seed
+    parents = {}
+    if "parent" in trials:
+        parents = dict(zip(zip(numbered, trials["trial"], strict=True), trials["parent"], strict=True))
+    seeds = set()
+    for search_seed, trial in zip(numbered[solved.index], solved["trial"], strict=True):
+        while parents.get((search_seed, trial), -1) >= 0:
+            trial = parents[search_seed, trial]
+        seeds.add((search_seed, trial))
+    started = sum(trials["parent"] < 0) if parents else len(trials)
+    low, high = wilson_interval(len(seeds), started)
+    quartiles = solved["batches"].quantile([0.25, 0.5, 0.75]).tolist() if len(solved) else [None] * 3
+    return {
+        "started": started,
+        "solved": len(seeds),
+        "rate": len(seeds) / started,
+        "rate_low": low,
+        "rate_high": high,
+        **dict(zip(("batches_quartile1", "batches_median", "batches_quartile3"), quartiles, strict=True)),
+    }

@@ -1,0 +1,29 @@
+"""The cost that training minimizes: the expected log-likelihood over stopping times (section 3), less an entropy bonus."""
+
+from torch import Tensor
+
+from nram.machine.run import Outcome
+from nram.machine.stopping import log_stop_probs, stop_probs
+
+__all__ = ["loss_per_example"]
+
+
+def loss_per_example(
+    outcome: Outcome, limit: Tensor, entropy_coefficient: Tensor | None = None, kind: str = "expected"
+) -> Tensor:
+    """The cost [P, B], minus the entropy bonus (section 3, appendix B).
+
+    kind: "expected" for - sum_t p_t log-likelihood_t; "marginal" for - log sum_t p_t likelihood_t (footnote 4), in
+    which a machine that does not know yet when to stop loses little by what stands in the memory before and after.
+    limit LongTensor[P, B]; entropy_coefficient [P] weighs the entropies of all distributions of all timesteps.
+
+    Deviation: footnote 4 sums over the output cells outside the logarithm; likelihood_t is that of all of them. Where
+    there is one output cell it is the same.
+    """
+    if kind == "marginal":
+        loss = -(log_stop_probs(outcome.stop_logits, limit) + outcome.log_likelihood).logsumexp(0)
+    else:
+        loss = -(stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum(0)
+    if entropy_coefficient is not None:
+        loss = loss - entropy_coefficient.unsqueeze(-1) * outcome.entropy.sum(0)
+    return loss

@@ -1,0 +1,67 @@
+"""The discretized machine: every softmax one-hot, so registers and cells are integers (section 3.4).
+
+The controller still computes in floating point, but it only ever sees zeros and ones.
+Deviation: the stop decision, a softmax of two in effect, is discretized as well: the machine stops at the first
+timestep with f_t >= 1/2 (or at its limit), whatever happened before.
+"""
+
+import torch
+from torch import Tensor
+
+from nram.machine.circuit import Layout
+from nram.machine.controller import LSTM, MLP
+
+__all__ = ["discrete_timestep", "produce_discrete"]
+
+
+def discrete_timestep(layout: Layout, sources: Tensor, registers: Tensor, memory: Tensor, running: Tensor, trace=None):
+    """Run one integer circuit per example; WRITE changes `memory` in place, only where `running`.
+
+    sources LongTensor[N, slots] (see `Layout.argmax`), registers LongTensor[N, R], memory LongTensor[N, M],
+    running BoolTensor[N] -> the new registers [N, R]. trace: if a list, (module name, inputs, output) is appended.
+    """
+    num_cells = memory.shape[-1]
+    values = torch.empty(len(registers), layout.num_sources, dtype=torch.long, device=memory.device)
+    values[:, : layout.num_registers] = registers
+    slot = 0
+    for index, module in enumerate(layout.modules):
+        inputs = [values.gather(1, sources[:, slot + k, None]).squeeze(1) for k in range(module.arity)]
+        slot += module.arity
+        if module.name == "READ":
+            output = memory.gather(1, inputs[0][:, None]).squeeze(1)
+        elif module.name == "WRITE":
+            pointer, value = inputs
+            kept = memory.gather(1, pointer[:, None]).squeeze(1)
+            memory.scatter_(1, pointer[:, None], torch.where(running, value, kept)[:, None])
+            output = torch.zeros_like(pointer)
+        else:
+            ignored = registers[:, 0]
+            output = module.integer(*inputs, *[ignored] * (2 - module.arity), num_cells)
+        values[:, layout.num_registers + index] = output
+        if trace is not None:
+            trace.append((module.name, inputs, output))
+    return values.gather(1, sources[:, slot:])
+
+
+@torch.no_grad()
+def produce_discrete(
+    layout: Layout, controller: MLP | LSTM, params: dict[str, Tensor], memory: Tensor, limit: Tensor
+) -> Tensor:
+    """The memory that one discretized machine leaves: memory LongTensor[B, M], limit LongTensor[B] -> [B, M].
+
+    params: those of a population of one.
+    """
+    batch = len(memory)
+    memory = memory.clone()
+    registers = memory.new_zeros(batch, layout.num_registers)
+    state = controller.initial_state(params, batch)
+    running = torch.ones(batch, dtype=torch.bool, device=memory.device)
+    for t in range(int(limit.max())):
+        zeros = (registers == 0).to(params["output_weight"].dtype)
+        outputs, state = controller.step(params, zeros.unsqueeze(0), state)
+        outputs = outputs[0]
+        registers = discrete_timestep(layout, layout.argmax(outputs[:, :-1]), registers, memory, running)
+        running &= (outputs[:, -1] < 0) & (t < limit - 1)
+        if not running.any():
+            break
+    return memory

@@ -1,0 +1,113 @@
+"""Whole runs of P machines, each on its batch: differentiable for training, or just the memory that is produced.
+
+Axes: P population, B batch, T timesteps, R registers, Q modules, M memory cells = integer range, L circuit logits.
+In each timestep the controller reads P(r_i = 0) of every register and emits a circuit, which then runs (section 3).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nram.machine.circuit import Layout
+from nram.machine.controller import LSTM, MLP
+from nram.machine.stopping import median_stop
+from nram.machine.timestep import initial_registers, one_hot_memory, timestep
+
+__all__ = ["Outcome", "circuit_entropy", "produce", "unroll"]
+
+
+class Outcome(NamedTuple):
+    """What a training step needs of a run of every machine on its batch.
+
+    log_likelihood: [T, P, B], sum over the output cells i of log max(Mem^(t)[i, y_i], log_floor); 0 from `limit` on.
+    stop_logits: [T, P, B], before the sigmoid; meaningless from `limit` on.
+    entropy: [T, P, B], summed over all distributions of the circuit, in nats; 0 from `limit` on; None if not wanted.
+    wrong_cells: LongTensor[P, B], output cells of the produced memory whose argmax differs from the target.
+    stop_step: LongTensor[P, B], the timestep (from 0) after which the memory is the produced one.
+    """
+
+    log_likelihood: Tensor
+    stop_logits: Tensor
+    entropy: Tensor | None
+    wrong_cells: Tensor
+    stop_step: Tensor
+
+
+def circuit_entropy(layout: Layout, packed_logits: Tensor) -> Tensor:
+    """Sum of the entropies of a circuit's distributions, in nats: packed_logits [..., L] -> [...]."""
+    log_weights = [logits.log_softmax(-1) for logits in layout.split(packed_logits)]
+    return -sum((each.exp() * each).sum(-1) for each in log_weights)
+
+
+def unroll(
+    layout: Layout,
+    controller: MLP | LSTM,
+    params: dict[str, Tensor],
+    memory: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    limit: Tensor,
+    *,
+    clip: float | None = None,
+    want_entropy: bool = False,
+    log_floor: float = 1e-6,
+) -> Outcome:
+    """Run every machine on its batch for T = max(limit) timesteps; differentiable with respect to `params`.
+
+    memory, target LongTensor[P, B, M]; mask BoolTensor[P, B, M] of the output cells; limit LongTensor[P, B].
+    clip: bound C1 on the activations' gradients. log_floor: logarithms are taken of max(x, log_floor).
+    """
+    population, batch, num_cells = memory.shape
+    dtype = params["output_weight"].dtype
+    registers = initial_registers(layout, (population, batch), num_cells, dtype, memory.device)
+    tape = one_hot_memory(memory, dtype)
+    state = controller.initial_state(params, batch)
+    likelihoods, stops, entropies, wrongs = [], [], [], []
+    for t in range(int(limit.max())):
+        running = t < limit
+        outputs, state = controller.step(params, registers[..., 0], state, clip)
+        weights = layout.softmax(outputs[..., :-1])
+        registers, tape = timestep(layout, weights, registers, tape, clip)
+        at_target = tape.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        log_probs = at_target.clamp(min=log_floor).log().masked_fill(~mask, 0)
+        likelihoods.append(log_probs.sum(-1).masked_fill(~running, 0))
+        stops.append(outputs[..., -1])
+        if want_entropy:
+            entropies.append(circuit_entropy(layout, outputs[..., :-1]).masked_fill(~running, 0))
+        wrongs.append(((tape.argmax(-1) != target) & mask).sum(-1))
+    stop_logits = torch.stack(stops)
+    stop_step = median_stop(stop_logits.detach(), limit)
+    return Outcome(
+        torch.stack(likelihoods),
+        stop_logits,
+        torch.stack(entropies) if want_entropy else None,
+        torch.stack(wrongs).gather(0, stop_step.unsqueeze(0)).squeeze(0),
+        stop_step,
+    )
+
+
+@torch.no_grad()
+def produce(layout: Layout, controller: MLP | LSTM, params: dict[str, Tensor], memory: Tensor, limit: Tensor) -> Tensor:
+    """The produced memory: memory LongTensor[P, B, M], limit LongTensor[P, B] -> LongTensor[P, B, M].
+
+    It is the argmax of every cell at the median stopping time, the first t at which p_0 + ... + p_t >= 1/2.
+    """
+    population, batch, num_cells = memory.shape
+    dtype = params["output_weight"].dtype
+    registers = initial_registers(layout, (population, batch), num_cells, dtype, memory.device)
+    tape = one_hot_memory(memory, dtype)
+    state = controller.initial_state(params, batch)
+    produced = memory.clone()
+    alive = torch.zeros(population, batch, dtype=dtype, device=memory.device)  # log prod (1 - f)
+    stopped = torch.zeros(population, batch, dtype=torch.bool, device=memory.device)
+    for t in range(int(limit.max())):
+        outputs, state = controller.step(params, registers[..., 0], state)
+        registers, tape = timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)
+        alive = alive + torch.nn.functional.logsigmoid(-outputs[..., -1])
+        stops_now = ~stopped & ((alive.exp() <= 0.5) | (t == limit - 1))
+        produced = torch.where(stops_now.unsqueeze(-1), tape.argmax(-1), produced)
+        stopped |= stops_now
+        if stopped.all():
+            break
+    return produced

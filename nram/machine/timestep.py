@@ -1,0 +1,57 @@
+"""One fuzzy timestep: a circuit's modules run in order, then all registers are overwritten at once (Eqs. 1 and 3)."""
+
+import torch
+from torch import Tensor
+
+from nram.machine.backprop import clip_gradient, rescale
+from nram.machine.circuit import Layout
+from nram.machine.modules import read, write
+
+__all__ = ["average", "initial_registers", "one_hot_memory", "timestep"]
+
+
+def average(weights: Tensor, values: list[Tensor]) -> Tensor:
+    """Weighted average of distributions: weights [..., n], n values [..., M] -> [..., M] (Eqs. 1 and 3)."""
+    return (weights.unsqueeze(-1) * torch.stack(values, dim=-2)).sum(-2)
+
+
+def timestep(layout: Layout, weights, registers: Tensor, memory: Tensor, clip: float | None = None, trace=None):
+    """Run one fuzzy circuit.
+
+    weights: one [..., width] tensor per slot of the layout, each a distribution (see `Layout.softmax`).
+    registers [..., R, M], memory [..., M, M] -> the new registers and memory.
+    clip: bound on the gradient of every module output, new register and written memory; None for no bound.
+    trace: if a list, (module name, its inputs, its output) of every module is appended to it.
+    """
+    values = list(registers.unbind(-2))
+    slots = iter(weights)
+    for module in layout.modules:
+        inputs = [average(next(slots), values) for _ in range(module.arity)]
+        if module.name == "READ":
+            output = read(memory, *inputs)
+        elif module.name == "WRITE":
+            memory = clip_gradient(write(memory, *inputs), clip)
+            output = torch.zeros_like(values[0])
+            output[..., 0] = 1
+        else:
+            ignored = values[0]
+            output = module.fuzzy(*inputs, *[ignored] * (2 - module.arity))
+        if module.rescaled:
+            output = rescale(output)
+        values.append(clip_gradient(output, clip))
+        if trace is not None:
+            trace.append((module.name, inputs, output))
+    new_registers = torch.stack([rescale(average(next(slots), values)) for _ in range(layout.num_registers)], dim=-2)
+    return clip_gradient(new_registers, clip), memory
+
+
+def initial_registers(layout: Layout, batch_shape, num_cells: int, dtype, device=None) -> Tensor:
+    """All registers the integer 0: [*batch_shape, R, M]."""
+    registers = torch.zeros(*batch_shape, layout.num_registers, num_cells, dtype=dtype, device=device)
+    registers[..., 0] = 1
+    return registers
+
+
+def one_hot_memory(memory_ints: Tensor, dtype) -> Tensor:
+    """LongTensor[..., M] of integers below M -> the tape [..., M, M]."""
+    return torch.nn.functional.one_hot(memory_ints, memory_ints.shape[-1]).to(dtype)

@@ -1,0 +1,1 @@
+"""Training from input-output pairs (section 4.1, appendix B)."""
