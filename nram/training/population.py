@@ -14,6 +14,7 @@ from nram.kernels.adam import adam_step
 from nram.machine.circuit import Layout
 from nram.machine.controller import init_member, make_controller
 from nram.machine.cost import loss_per_example
+from nram.machine.run import Machines, RunOptions
 from nram.model import Machine
 from nram.training.config import TrainConfig
 
@@ -343,29 +344,18 @@ def sharpened(population: Population, generator: torch.Generator) -> dict[str, T
 def train_step(population: Population, generator: torch.Generator) -> None:
     """One batch for every member: sample, run, differentiate, update parameters and curriculum."""
     config = population.config
-    shape = (len(population), config.batch_size)
-    batch = draw_batch(population, generator)
-    limit, mask = batch.limit.view(shape), batch.mask.view(*shape, -1)
+    batch = draw_batch(population, generator).split(len(population))
     age = population.age.to(population.theta.dtype)
     coefficient = None
     if config.entropy[1] > 0:
         coefficient = population.entropy * 0.5 ** (age / config.entropy_half_life)
-    outcome = kernels.unroll(
-        population.layout,
-        population.controller,
-        sharpened(population, generator) if config.sharpening > 1 else population.params,
-        batch.memory.view(*shape, -1),
-        batch.target.view(*shape, -1),
-        mask,
-        limit,
-        clip=config.activation_clip,
-        want_entropy=coefficient is not None,
-        log_floor=config.log_floor,
-        kernel=config.kernel,
-    )
+    params = sharpened(population, generator) if config.sharpening > 1 else population.params
+    machines = Machines(population.layout, population.controller, params)
+    options = RunOptions(config.activation_clip, want_entropy=coefficient is not None, log_floor=config.log_floor)
+    outcome = kernels.unroll(machines, batch, options, config.kernel)
     # The sum, not the mean: activations' gradients are those of one example, and so is the bound on them.
-    loss = loss_per_example(outcome, limit, coefficient, config.loss).sum()
+    loss = loss_per_example(outcome, batch.limit, coefficient, config.loss).sum()
     gradients = torch.autograd.grad(loss, list(population.params.values()))
     with torch.no_grad():
         population.adam_step(torch.cat([each.flatten(1) for each in gradients], 1), generator)
-        population.update_curriculum(batch.difficulty.view(shape), outcome.wrong_cells / mask.sum(-1))
+        population.update_curriculum(batch.difficulty, outcome.wrong_cells / batch.mask.sum(-1))
