@@ -63,7 +63,7 @@ def store(typing_context, base, offset, vector):
 
 @intrinsic
 def lanes(typing_context):
-    """16, in a way that the optimiser cannot see.
+    """16, hidden from the optimizer.
 
     It would unroll a loop `while c < S: ...; c += 16` by eight, and spend more on the remainder than on the usual one
     to four rounds. An empty piece of inline assembler hides the number.
@@ -102,5 +102,5 @@ def _prefetch(write):
     return emit_prefetch
 
 
-prefetch = _prefetch(write=False)  # prefetch(p, count): p[0:count] will soon be read
+prefetch = _prefetch(write=False)  # prefetch(p, count): p[0:count] will be read soon
 prefetch_to_write = _prefetch(write=True)  # the same, and written
