@@ -31,6 +31,7 @@ import torch
 from nram import kernels, machine, results, tasks
 from nram.experiments.speed.operations import controller_operations, timestep_bytes, timestep_operations
 from nram.machine.circuit import Layout
+from nram.machine.run import RunOptions
 from nram.program import PUBLISHED, published, timesteps_per_second
 from nram.training.config import TrainConfig
 from nram.training.loop import train
@@ -153,22 +154,14 @@ def kernel_call(case: Case, kernel: str) -> Callable[[], None]:
     population = Population(config, task)
     generator = torch.Generator(device=case.device).manual_seed(0)
     difficulty = torch.full((case.population * case.batch,), config.examples.train_difficulty, device=case.device)
-    batch = task.sample(difficulty, case.num_cells, generator)
-    shape = (case.population, case.batch)
-    inputs = [each.view(*shape, -1) for each in (batch.memory, batch.target, batch.mask)] + [batch.limit.view(shape)]
-    parameters = list(population.machines.params.values())
-    upstream = torch.rand(2, case.timesteps, *shape, generator=generator, device=case.device)
+    batch = task.sample(difficulty, case.num_cells, generator).split(case.population)
+    machines = population.machines
+    options = RunOptions(config.optimizer.activation_clip, log_floor=config.optimizer.log_floor)
+    parameters = list(machines.params.values())
+    upstream = torch.rand(2, case.timesteps, *batch.limit.shape, generator=generator, device=case.device)
 
     def call():
-        outcome = kernels.unroll(
-            population.layout,
-            population.controller,
-            population.machines.params,
-            *inputs,
-            clip=config.optimizer.activation_clip,
-            log_floor=config.optimizer.log_floor,
-            kernel=kernel,
-        )
+        outcome = kernels.unroll(machines, batch, options, kernel)
         torch.autograd.grad((outcome.log_likelihood, outcome.stop_logits), parameters, tuple(upstream))
 
     return call
