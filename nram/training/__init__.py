@@ -2,6 +2,5 @@
 
 from nram.training.config import TrainConfig
 from nram.training.loop import TrainResult, train
-from nram.training.polish import polish
 
-__all__ = ["TrainConfig", "TrainResult", "polish", "train"]
+__all__ = ["TrainConfig", "TrainResult", "train"]
