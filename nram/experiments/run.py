@@ -7,7 +7,7 @@ from pathlib import Path
 import tqdm
 
 from nram import kernels, model, results, tasks
-from nram.evaluate import Evaluation, evaluate, summarize
+from nram.evaluate import Evaluation, evaluate
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
@@ -112,8 +112,7 @@ def load(folder: str | Path) -> tuple[TrainResult, Evaluation]:
         batches=metrics["batches"],
         seconds=metrics["training_seconds"],
     )
-    train_difficulty = result.config.train_difficulty
-    return result, Evaluation(summarize(saved.generalization, train_difficulty), saved.generalization)
+    return result, Evaluation(saved.judge().metrics(), saved.generalization)
 
 
 def run(
