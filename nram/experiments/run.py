@@ -7,11 +7,10 @@ from pathlib import Path
 import tqdm
 
 from nram import kernels, model, results, tasks
-from nram.evaluate import Evaluation, evaluate, summarize
+from nram.evaluate import Evaluation, evaluate
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
-from nram.training.config import TrainConfig
-from nram.training.config import task_of
+from nram.training.config import TrainConfig, task_of
 from nram.training.loop import TrainResult, train
 from nram.training.verification import Verification
 
@@ -115,8 +114,7 @@ def load(folder: str | Path) -> tuple[TrainResult, Evaluation]:
         batches=metrics["batches"],
         seconds=metrics["training_seconds"],
     )
-    train_difficulty = result.config.examples.train_difficulty
-    return result, Evaluation(summarize(saved.generalization, train_difficulty), saved.generalization)
+    return result, Evaluation(saved.judge().metrics(), saved.generalization)
 
 
 def run(
