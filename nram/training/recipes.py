@@ -1,7 +1,9 @@
-"""The recommended settings per task, where they differ from `TrainConfig`'s defaults, with a reason for each."""
+"""The recommended settings of each task where they differ from the defaults, and why.
 
-# A weak output layer at first, as those seeds of WalkBST had that came far. The limit allows two timesteps a node or an
-# element.
+Names are the flat ones of `nram.training.settings`.
+"""
+
+# The seeds of WalkBST that came far had a weak output layer at first. The limit allows two timesteps per node or element.
 WEAK_AT_FIRST = {
     "repetitions": 3,
     "population": 32,
@@ -22,7 +24,7 @@ RECIPES: dict[str, dict] = {
     "increment": {},
     "copy": {},
     "reverse": {},
-    # Two values are read in the same timestep, so two READs. Doing nothing has error 2 / n: a low threshold for levels.
+    # A timestep reads two values, so it needs two READs. Doing nothing has error 2 / n, so levels need a low threshold.
     "swap": {
         "repetitions": 2,
         "num_registers": 5,
@@ -30,9 +32,9 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0001, 0.01),
         "level_threshold": 0.03,
     },
-    # At the train difficulty from the start: in short arrays fixed addresses serve nearly as well as a loop. Few
-    # batches decide whether a seed gets on; one in hundreds does, and copies of it carry on. Circuits are sharpened by
-    # chance, lest members compute with soft ones.
+    # Training starts at the train difficulty: in short arrays fixed addresses serve nearly as well as a loop. A few
+    # batches decide whether a seed improves. One in hundreds does, and its copies continue. Random sharpening keeps
+    # members from computing with soft circuits.
     "permutation": {
         "repetitions": 2,
         "hidden": 32,
