@@ -50,9 +50,8 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.006),
         "output_scale": (0.5, 1.5),
     },
-    # Three of each module, and a stop that is unlikely at first: both were seen to raise the rate of solved seeds. With
-    # the loss of footnote 4 many more seeds are solved that have little gradient noise (`nram study gradient_noise` and
-    # `gradient_noise_marginal`).
+    # Three of each module and a stop that is unlikely at first raise the rate of solved seeds. With the cost of footnote
+    # 4 many more seeds with little gradient noise are solved (`nram study gradient_noise`, `gradient_noise_marginal`).
     "listk": {
         "repetitions": 3,
         "hidden": 64,
@@ -64,9 +63,9 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.0025),
         "output_scale": (0.6, 1.2),
     },
-    # Not solved by these, nor by any other that was tried: machines learn to answer with the first node.
+    # No settings that we tried solve it: machines learn to answer with the first node.
     "listsearch": {"repetitions": 2},
-    # Not solved by these, which came furthest of what was tried.
+    # These do not solve it either; of all that we tried they came furthest.
     "merge": WEAK_AT_FIRST
     | {
         "num_registers": 5,
@@ -74,8 +73,8 @@ RECIPES: dict[str, dict] = {
         "level_threshold": 0.3,
         "stop_bias": (-6.0, -4.0),
     },
-    # As ListK. Three registers: with two or four, short paths were learned case by case. Long polishing: what is left
-    # of softness adds up over long paths.
+    # As ListK. With two or four registers, machines learned short paths case by case. Polishing is long because the
+    # errors of a soft machine add up over long paths.
     "walkbst": WEAK_AT_FIRST
     | {
         "num_registers": 3,
