@@ -73,7 +73,7 @@ def test_constants_are_those_where_they_are_used():
 
 def test_a_setting_is_documented_once_with_its_default():
     for name in TrainConfig.names():
-        assert re.search(rf"^{name} \(.*\): \w", TrainConfig.__doc__, re.MULTILINE), name
+        assert re.search(rf"^ *{name} \(.*\): \w", TrainConfig.__doc__, re.MULTILINE), name
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Settings lie in groups (`nram.training.settings`). In JSON, on the command line 
 which are the fields' own names unless the field says otherwise.
 """
 
+import inspect
 import math
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import get_args
@@ -49,10 +50,10 @@ class Group:
 def documented(cls):
     """A frozen dataclass whose docstring lists its settings: each with its flat name, default and sentence."""
     cls = dataclass(frozen=True)(cls)
-    lines = [f"{flat_name(each)} ({_shown(each)}): {each.metadata['sentence']}" for each in settings_of(cls)]
+    lines = [f"    {flat_name(each)} ({_shown(each)}): {each.metadata['sentence']}" for each in settings_of(cls)]
     for group in groups_of(cls):
         lines += ["", f"{group.name}: {group.type.__doc__}"]
-    cls.__doc__ = "\n".join([cls.__doc__.strip(), "", *lines])
+    cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", *lines])
     return cls
 
 
@@ -85,8 +86,6 @@ def _checked(each: Field, value):
     elif kind is int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{name} must be an integer, not {value!r}")
-        if abs(value) > max(LARGEST, rules["high"] if math.isfinite(rules["high"]) else 0):
-            raise ValueError(f"{name} must be at most {LARGEST}, not {value!r}")
     elif kind is float:
         if not _is_number(value):
             raise ValueError(f"{name} must be a finite number, not {value!r}")
@@ -103,9 +102,12 @@ def _checked(each: Field, value):
 def _check_range(name: str, values: tuple[float, ...], rules) -> None:
     low, high, above = rules["low"], rules["high"], rules["above"]
     for value in values:
+        if value < low and high == math.inf:
+            raise ValueError(f"{name} must be at least {low:g}, not {value!r}")
         if not low <= value <= high:
-            between = f"lie between {low:g} and {high:g}"
-            raise ValueError(f"{name} must {between if math.isfinite(high) else f'be at least {low:g}'}, not {value!r}")
+            raise ValueError(f"{name} must lie between {low:g} and {high:g}, not {value!r}")
+        if isinstance(value, int) and high == math.inf and abs(value) > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST}, not {value!r}")
         if value <= above:
             raise ValueError(f"{name} must be above {above:g}, not {value!r}")
 
