@@ -16,7 +16,7 @@ from nram.__main__ import parse_override
 from nram.experiments.reproduce import parse_overrides
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import produce
-from nram.model import weights_bytes
+from nram.results.weights import weights_bytes
 from nram.training.config import TrainConfig
 
 many = settings(max_examples=2000, deadline=None)

@@ -1,7 +1,7 @@
 """What is timed, as functions without arguments that do it once.
 
 "step"      a whole training step: sampling, run, loss, backward, Adam, curriculum
-            (`nram.training.population.train_step`)
+            (`nram.training.step.train_step`)
 "kernel"    a run of T timesteps and its backward pass, by `nram.kernels.unroll`: the machine with the smallest
             controller that fills a vector (16 units), no entropy, no loss. Both implementations do this same work
 "timestep"  one timestep and its backward pass, from given logits: softmaxes and `nram.machine.timestep`; reference
@@ -18,8 +18,9 @@ from nram import kernels, tasks
 from nram.experiments.speed.cases import Case
 from nram.machine import run
 from nram.machine.circuit import Layout
-from nram.machine.run import Machines, RunOptions
-from nram.training.population import Population, train_step
+from nram.machine.run import RunOptions
+from nram.training.population import Population
+from nram.training.step import train_step
 
 __all__ = ["CALLS", "KERNEL_HIDDEN", "check_compiler", "compiled_call", "kernel_call", "step_call", "timestep_call"]
 
@@ -40,10 +41,10 @@ def kernel_call(case: Case, kernel: str) -> Callable[[], None]:
     task = tasks.get(case.task).with_limit(0, case.timesteps)
     population = Population(config, task)
     generator = torch.Generator(device=case.device).manual_seed(0)
-    difficulty = torch.full((case.population * case.batch,), config.train_difficulty, device=case.device)
+    difficulty = torch.full((case.population * case.batch,), config.examples.train_difficulty, device=case.device)
     batch = task.sample(difficulty, case.num_cells, generator).split(case.population)
-    machines = Machines(population.layout, population.controller, population.params)
-    options = RunOptions(config.activation_clip, log_floor=config.log_floor)
+    machines = population.machines
+    options = RunOptions(config.optimizer.activation_clip, log_floor=config.optimizer.log_floor)
     parameters = list(machines.params.values())
     upstream = torch.rand(2, case.timesteps, *batch.limit.shape, generator=generator, device=case.device)
 
@@ -57,7 +58,7 @@ def kernel_call(case: Case, kernel: str) -> Callable[[], None]:
 def timestep_call(case: Case, kernel: str) -> Callable[[], None]:
     """One timestep of the reference and its backward, from given logits."""
     config = case.config(kernel)
-    layout = Layout(config.num_registers, config.repetitions)
+    layout = Layout(config.machine.num_registers, config.machine.repetitions)
     generator = torch.Generator(device=case.device).manual_seed(0)
 
     def random(*sizes):
@@ -70,7 +71,7 @@ def timestep_call(case: Case, kernel: str) -> Callable[[], None]:
     upstream = [random(*state.shape[2:]).detach() for state in states]
 
     def call():
-        after = run.timestep(layout, layout.softmax(logits), *states, clip=config.activation_clip)
+        after = run.timestep(layout, layout.softmax(logits), *states, clip=config.optimizer.activation_clip)
         torch.autograd.grad(after, [logits, *states], upstream)
 
     return call

@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 
 import torch
 
@@ -103,7 +102,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     processor_rate = max(2 * size**3 / spent[f"matrix {size}"] for size in sizes)
 
     config = case.config("reference", **({"hidden": KERNEL_HIDDEN} if scope == "kernel" else {}))
-    population = Population(replace(config, population=1), tasks.get(case.task))
+    population = Population(config.replace(population=1), tasks.get(case.task))
     layout = population.layout
     operations = sum(map(sum, timestep_operations(layout, case.num_cells).values()))
     if scope != "timestep":
@@ -140,9 +139,9 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
                 "processor_microseconds": spent[name] / unit,
                 "processor_ratio": spent["reference"] / spent[name],
                 "processor_times_arithmetic": spent[name] / unit / (operations / processor_rate * 1e6),
-                "registers": config.num_registers,
+                "registers": config.machine.num_registers,
                 "modules": len(layout.modules),
-                "hidden": None if scope == "timestep" else config.hidden,
+                "hidden": None if scope == "timestep" else config.machine.hidden,
                 "operations": operations,
                 "bytes": timestep_bytes(layout, case.num_cells),
                 "arithmetic_microseconds": operations / rate * 1e6,
