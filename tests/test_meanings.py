@@ -22,8 +22,11 @@ from nram.machine.modules import MODULES, read, write
 from nram.machine.run import Machines, RunOptions
 from nram.program import Circuit, Program
 from nram.program.abstract import NONZERO, UNKNOWN, abstract_output
-from nram.program.symbols import Facts, Number, Unknown, apply
-from nram.program.table import Row, run_circuit
+from nram.program.execution import run_circuit
+from nram.program.proof.expressions import Number, Unknown
+from nram.program.proof.facts import Facts
+from nram.program.proof.symbols import apply
+from nram.program.tree import Row
 from nram.tasks import Batch
 
 TRITON = importlib.util.find_spec("triton") is not None
