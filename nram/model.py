@@ -1,4 +1,4 @@
-"""One trained machine: what `nram.load` gives back."""
+"""A trained machine (`Machine`), its discretized form, and loading one from a run's folder."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from nram.results.weights import FORMAT, WEIGHTS, load_weights
 __all__ = ["DiscreteMachine", "Machine", "load"]
 
 LARGEST = 10_000  # registers, repetitions, hidden units
-CHUNK_FLOATS = 2**25  # a fuzzy run keeps two tapes of M x M floats per example: so many floats at a time
+CHUNK_FLOATS = 2**25  # floats of tapes, two of M x M per example, that a fuzzy run holds at a time
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Machine:
     def __post_init__(self):
         if not isinstance(self.task, str):
             raise ValueError(f"the task must be a key, not {self.task!r}")
-        for name in ("num_registers", "repetitions", "hidden"):
-            value = getattr(self, name)
+        sizes = {"num_registers": self.num_registers, "repetitions": self.repetitions, "hidden": self.hidden}
+        for name, value in sizes.items():
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
                 raise ValueError(f"{name} must be an integer of 1 to {LARGEST}, not {value!r}")
         if self.kernel not in kernels.KERNELS:
@@ -94,13 +94,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class DiscreteMachine:
-    """The discretized form of a machine; see `nram.machine.discrete`."""
+    """The discretized form of a machine (section 3.4); see `nram.machine.discrete`."""
 
     machine: Machine
 
     @cached_property
     def program(self) -> Program | None:
-        """The machine as a table; None for an LSTM, or where 2^R patterns are more than runs would look up."""
+        """The machine as a table; None for an LSTM, or with so many registers that runs would not use most of it."""
         if self.machine.controller_kind != "mlp" or self.machine.num_registers > 12:
             return None
         return from_machine(self.machine, simplify=False)
@@ -108,7 +108,7 @@ class DiscreteMachine:
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
         """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run.
 
-        An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs as `nram.machine.discrete` defines.
+        An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs by `produce_discrete`.
         """
         check_instances(memory, limit)
         if self.program is not None:

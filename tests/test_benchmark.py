@@ -117,6 +117,7 @@ def measurements():
     return benchmark.benchmark(QUICK, say=lambda text: None)
 
 
+@pytest.mark.slow
 def test_rows_have_the_promised_fields_and_fit_together(measurements):
     for row in measurements["rows"] + measurements["growth"]:
         assert set(row) - {"axis"} == ROW
@@ -139,6 +140,7 @@ def test_rows_have_the_promised_fields_and_fit_together(measurements):
     assert ("copy", "timestep", "reference") in of_rows
 
 
+@pytest.mark.slow
 def test_the_other_sections(measurements):
     assert measurements["limits"]["gflops_best"] >= measurements["limits"]["gflops"] > 0
     assert measurements["limits"]["copy_gigabytes_per_second"] > 0
@@ -152,6 +154,7 @@ def test_the_other_sections(measurements):
     assert where <= set(measurements["machine"])
 
 
+@pytest.mark.slow
 def test_survives_its_file(measurements, tmp_path):
     results.write_text(tmp_path / "speed.json", benchmark.to_json(measurements))
     again = speed.load(tmp_path / "speed.json")
@@ -166,6 +169,7 @@ def test_survives_its_file(measurements, tmp_path):
         speed.load(tmp_path / "speed.json")
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_not_claimed(measurements):
     claims = speed.claims(measurements).set_index("what")
     assert len(claims) >= 11
@@ -180,6 +184,7 @@ def copied_row(measurements, **changes):
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(29.9, False), (30.0, True)])
+@pytest.mark.slow
 def test_verdicts_follow_the_numbers(measurements, ratio, met):
     measurements = copy.deepcopy(measurements)
     measurements["rows"].append(copied_row(measurements, ratio=ratio))
@@ -190,6 +195,7 @@ def test_verdicts_follow_the_numbers(measurements, ratio, met):
     assert claims.filter(like="kernel, population 1").item() is True
 
 
+@pytest.mark.slow
 def test_an_unsolved_search_counts_as_slower_than_any(measurements):
     seconds = [(3.0, True), (4.0, True), (300.0, False), (300.0, False), (4.5, True)]
     solved = [{"task": "access", "seed": k, "seconds": s, "solved": ok} for k, (s, ok) in enumerate(seconds)]
@@ -200,6 +206,7 @@ def test_an_unsolved_search_counts_as_slower_than_any(measurements):
     assert math.isinf(found["measured"]) and not found["met"]
 
 
+@pytest.mark.slow
 def test_growth_of_memory_is_an_exponent(measurements):
     base = {**measurements["memory"][0], "implementation": "fused", "timesteps": 8, "training_mib": 10.0}
     memory = [base, {**base, "timesteps": 16, "training_mib": 20.0}, {**base, "batch": 4 * base["batch"]}]
@@ -210,6 +217,7 @@ def test_growth_of_memory_is_an_exponent(measurements):
     assert not found.filter(like="with batch", axis=0)["met"].item()
 
 
+@pytest.mark.slow
 def test_solves_an_easy_task():
     easy = {"population": 8, "train_difficulty": 2, "verify_cases": 50}
     row = benchmark.solve("access", seed=0, budget=300.0, **easy)
@@ -227,6 +235,7 @@ def test_rounds_take_turns():
     assert statistics.median(wall for wall, _ in samples["a"]) > 0
 
 
+@pytest.mark.slow
 def test_command(monkeypatch, capsys, tmp_path, measurements):
     asked = {}
 
@@ -251,6 +260,7 @@ def test_a_memory_too_small_for_the_task_is_an_error():
         Case("copy", num_cells=2).config("reference")
 
 
+@pytest.mark.slow
 def test_notebook(measurements, tmp_path, monkeypatch):
     matplotlib.use("agg")
     results.write_text(tmp_path / "speed.json", benchmark.to_json(measurements))

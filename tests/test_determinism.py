@@ -25,6 +25,7 @@ COMMAND = (
         ("reference", "lstm", 30, (1, 1)),
     ],
 )
+@pytest.mark.slow
 def test_two_processes_leave_the_same_run(tmp_path, kernel, controller, batches, threads):
     runs = []
     for number, count in enumerate(threads):

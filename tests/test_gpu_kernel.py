@@ -1,6 +1,6 @@
 """The GPU kernel against `nram.machine`: on a GPU if there is one, else under Triton's interpreter.
 
-Where Triton is not installed (PyTorch's CPU builds come without it) there is nothing to run but the error that says so.
+Where Triton is not installed (PyTorch's CPU builds come without it) only the error that says so is tested.
 """
 
 import importlib.util
@@ -102,12 +102,14 @@ if TRITON:
         "case, dtype, tolerance",
         [(case, *SINGLE) for case in CASES] + [("28 modules, lstm", *DOUBLE)],
     )
+    @pytest.mark.slow
     def test_equals_reference(case, dtype, tolerance):
         settings = dict(CASES[case])
         options = {name: settings.pop(name) for name in ("clip", "entropy", "floor") if name in settings}
         assert_same(on_device(make_problem(dtype=dtype, **settings)), tolerance, **options)
 
     @pytest.mark.parametrize("strength, dtype, tolerance", [(6.0, *SINGLE), (12.0, *DOUBLE)])
+    @pytest.mark.slow
     def test_near_one_hot_circuits(strength, dtype, tolerance):
         problem = make_problem(batch=2, steps=3, dtype=dtype, cells=10, seed=3)
         layout, params = problem[0].layout, problem[0].params
@@ -117,6 +119,7 @@ if TRITON:
         params["output_bias"][:, :-1] = layout.one_hot_logits(sources, strength).to(dtype)
         assert_same(on_device(problem), tolerance, entropy=False)
 
+    @pytest.mark.slow
     def test_one_hot_circuits_keep_integers():
         problem = make_problem(batch=1, steps=2, dtype=torch.float32, cells=19, seed=5, repetitions=2)
         layout, params = problem[0].layout, problem[0].params
@@ -133,6 +136,7 @@ if TRITON:
         assert torch.equal(found.wrong_cells, expected.wrong_cells)
 
     @pytest.mark.parametrize("kind", ["mlp", "lstm"])
+    @pytest.mark.slow
     def test_produce(kind):
         machines, batch = on_device(
             make_problem(kind=kind, population=2, batch=2, steps=3, cells=6, dtype=torch.float32, scale=16.0)
@@ -142,6 +146,7 @@ if TRITON:
         assert torch.equal(kernels.produce(machines, batch.memory, batch.limit, kernel="gpu"), expected)
 
     @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+    @pytest.mark.slow
     def test_nan_stays_nan():
         problem = on_device(make_problem(kind="lstm", dtype=torch.float32, batch=1, steps=2))
         problem[0].params["first_weight"][1, ..., 0] = math.nan
@@ -150,6 +155,7 @@ if TRITON:
         assert outcome.log_likelihood[:, 0].isfinite().all()
         assert all(gradient[1].isnan().any() and gradient[0].isfinite().all() for gradient in gradients.values())
 
+    @pytest.mark.slow
     def test_outcomes_do_not_share_memory():
         """Two runs alive at once, of different shapes, then both gradients: no buffer is used twice."""
         shapes = {"population": 1, "batch": 1, "steps": 1}
@@ -166,6 +172,7 @@ if TRITON:
         for leaf, expected in zip(leaves, alone, strict=True):
             assert all(torch.equal(leaf[name].grad, expected[name]) for name in expected)
 
+    @pytest.mark.slow
     def test_given_number_of_steps():
         """With `steps` nothing is read back, and longer than needed changes no result."""
         problem = on_device(make_problem(batch=1, steps=1))
@@ -201,6 +208,7 @@ if TRITON:
         with pytest.raises(ValueError, match="TRITON_INTERPRET=1"):
             fused.produce(gpu, machines, batch.memory, batch.limit)
 
+    @pytest.mark.slow
     def test_compiles_for_hopper():
         """No GPU is needed to compile. What the interpreter runs, the compiler may refuse; and no array in registers
         may be indexed at run time, which would move it to local memory."""

@@ -18,6 +18,7 @@ from nram.machine.run import Machines, RunOptions
 from nram.tasks import Batch
 
 FUSED = "cpu"
+DOUBLE = pytest.param(torch.float64, 1e-9, marks=pytest.mark.slow)  # only tests compile the loops for it
 CASES = {
     "as trained": {},
     "one register": {"registers": 1},
@@ -104,7 +105,7 @@ def assert_same(problem, tolerance, **options):
         assert relative(gradients[name], gradient) < tolerance, name
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), DOUBLE])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_reference(case, dtype, tolerance):
     settings = dict(CASES[case])
@@ -117,6 +118,8 @@ def test_equals_reference(case, dtype, tolerance):
 
 
 @pytest.mark.parametrize("case", ["as trained", "lstm, clipped hard", "two registers, small memory"])
+@pytest.mark.slow
+@pytest.mark.slow
 def test_clipping_bites(case):
     """Otherwise the cases with `clip` would show nothing."""
     settings = dict(CASES[case])
@@ -126,7 +129,10 @@ def test_clipping_bites(case):
     assert all(relative(cropped[name], free[name]) > 1e-3 for name in free)
 
 
-@pytest.mark.parametrize("strength, dtype, tolerance", [(9.0, torch.float32, 1e-5), (12.0, torch.float64, 1e-9)])
+@pytest.mark.parametrize(
+    "strength, dtype, tolerance",
+    [(9.0, torch.float32, 1e-5), pytest.param(12.0, torch.float64, 1e-9, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("repetitions", [1, 2])
 def test_near_one_hot_circuits(repetitions, strength, dtype, tolerance):
     """Circuits that nearly choose one source each, as trained machines' do: from the output layer's biases."""
@@ -139,7 +145,7 @@ def test_near_one_hot_circuits(repetitions, strength, dtype, tolerance):
     assert_same(problem, tolerance, entropy=dtype == torch.float64)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_one_hot_circuits_keep_integers(dtype):
     """With weights of exactly 0 and 1 the tape holds integers: likelihoods are 0 or log floor per cell, no rounding."""
     problem = make_problem(dtype=dtype, repetitions=2, cells=19, seed=5)
@@ -181,6 +187,8 @@ def test_same_numbers_on_any_number_of_threads():
         assert all(torch.equal(gradients[name], results[0][1][name]) for name in gradients)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_outcomes_do_not_share_memory():
     """Two runs alive at once, of different shapes, then both gradients: no buffer is used twice."""
     problems = [make_problem(seed=seed, cells=cells) for seed, cells in ((0, 12), (1, 30))]
@@ -197,6 +205,8 @@ def test_outcomes_do_not_share_memory():
         assert all(torch.equal(leaf[name].grad, expected[name]) for name in expected)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_only_part_of_the_outcome_is_used():
     machines, batch = make_problem()
     for part in ("log_likelihood", "stop_logits", "entropy"):
@@ -212,10 +222,12 @@ def test_only_part_of_the_outcome_is_used():
 
 
 def test_denormal_mode_is_left_as_it_was():
-    run(FUSED, make_problem())
+    run(FUSED, make_problem(dtype=torch.float32))
     assert np.finfo(np.float32).tiny * np.float32(0.5) > 0
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_no_gradient_wanted():
     problem = make_problem()
     expected = machine.unroll(*problem)

@@ -39,6 +39,7 @@ VIOLENT = {  # what a search draws from, at its most violent: the paper's noise,
 
 @pytest.mark.parametrize("violence", LEARNING_RATES)
 @pytest.mark.parametrize("key", ["copy", "listk"])
+@pytest.mark.slow
 def test_violent_training_puts_nothing_into_the_metrics_that_is_no_number(tmp_path, key, violence):
     small = {
         "learning_rate": (LEARNING_RATES[violence],) * 2,
@@ -129,6 +130,7 @@ def assert_distributions(rows):
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 @pytest.mark.parametrize("repetitions", [1, 2])
+@pytest.mark.slow
 def test_tape_and_registers_stay_distributions_over_a_thousand_timesteps(kind, repetitions):
     machines, memory = long_run(kind, repetitions)
     layout, controller, params = machines.layout, machines.controller, machines.params
@@ -161,6 +163,7 @@ def test_so_they_do_in_the_fused_kernel(kind, repetitions):
     assert (tapes[:, -1].amax(-1) < 0.99).any(), "soft"
 
 
+@pytest.mark.slow
 def test_a_run_of_a_thousand_timesteps_is_the_same_on_both():
     machines, memory = long_run("mlp", 1)
     limit = torch.full((1, BATCH), STEPS)

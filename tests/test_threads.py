@@ -104,6 +104,7 @@ def _in_child(queue):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.slow
 def test_a_forked_process_gets_threads_of_its_own():
     counts_after(1, 3)
     context = multiprocessing.get_context("fork")

@@ -1,12 +1,12 @@
-"""Runs of whole machines, by the fastest implementation for the tensors' device or by one that is named.
+"""Runs of whole machines, by the fastest implementation for the tensors' device or by a named one.
 
     "reference"  nram.machine: plain PyTorch, any device
     "cpu"        nram.kernels.cpu: the whole run fused with Numba
     "gpu"        nram.kernels.gpu: every timestep fused with Triton, which PyTorch's CUDA builds bring along
     "auto"       "cpu" on the CPU, else the reference
 
-"gpu" is tested under Triton's interpreter and compiled for Hopper, but has not run on a GPU yet: it must be named.
-All have the meaning of `nram.machine`; `nram.kernels.fused` writes down what a fused implementation must offer.
+"gpu" is tested under Triton's interpreter and compiled for Hopper, but it has not run on a GPU yet: it must be named.
+All mean the same as `nram.machine`. `nram.kernels.fused` says what a fused implementation offers.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def _has_triton() -> bool:
 def resolve(kernel: str = "auto", device: torch.device | str = "cpu") -> str:
     """The name of the implementation that `kernel` means on this device; never "auto".
 
-    Raises ValueError for an unknown kernel, or for one that does not run on this device. "gpu" runs on the CPU only
+    Raises ValueError for an unknown kernel, or for one that does not run on this device. On the CPU "gpu" runs only
     under Triton's interpreter (TRITON_INTERPRET=1), for tests.
     """
     if kernel not in KERNELS:
@@ -57,7 +57,7 @@ def resolve(kernel: str = "auto", device: torch.device | str = "cpu") -> str:
 
 
 def _module(name: str):
-    """The kernel module of a resolved name; None for the reference. Imported late: it takes Numba a second."""
+    """The kernel module of a resolved name; None for the reference. Imported late: Numba takes a second."""
     return None if name == "reference" else importlib.import_module(f"nram.kernels.{name}")
 
 
@@ -79,10 +79,10 @@ def produce(machines: Machines, memory: Tensor, limit: Tensor, kernel: str = "au
 
 @contextlib.contextmanager
 def narrow_pytorch():
-    """While this lasts, PyTorch's own operations run on one thread and leave the others to the fused kernel.
+    """Run PyTorch's own operations on one thread, and leave the others to the fused kernel.
 
-    What surrounds a run is too small to be shared out, and PyTorch's idle threads spin, which costs far more than they
-    save where there are few cores.
+    The work around a run is too small to share, and PyTorch's idle threads spin: with few cores that costs far more
+    than they save.
     """
     from nram.kernels.cpu import threads
 
@@ -97,13 +97,13 @@ def narrow_pytorch():
 
 
 def will_compile(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> bool:
-    """Whether the first run on this device compiles something first, which takes tens of seconds."""
+    """Whether the first run on this device starts with compiling, which takes tens of seconds."""
     module = _module(resolve(kernel, device))
     return module is not None and module.will_compile(dtype)
 
 
 def warm_up(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> None:
-    """Compile, or load from the cache, what the first run on this device needs."""
+    """Compile what the first run on this device needs, or load it from the cache."""
     module = _module(resolve(kernel, device))
     if module is not None:
         module.warm_up(dtype)

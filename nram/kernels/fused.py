@@ -1,14 +1,14 @@
-"""The fused run as one differentiable operation: same signatures and meaning as `nram.machine`.
+"""The fused run as one differentiable operation, with the signatures and the meaning of `nram.machine`.
 
 A kernel module (cpu, gpu) offers `Workspace()` and
 
     Pass(machines, batch, options, *, workspace, keep, produce=False)
 
-which runs the machine forward on construction and then holds log_likelihood, stop_logits, entropy [T, P, B],
-wrong_cells, stop_step [P, B], and with produce=True produced [P, B, M] (the run may then end at the median stop);
-with keep=True, `.backward(d_log_likelihood, d_stop_logits, d_entropy)` returns the parameters' gradients by name, once
-(None stands for a gradient of zero). A workspace belongs to one pass at a time. Further `will_compile(dtype)` and
-`warm_up(dtype)`.
+which runs the machines forward on construction and then holds log_likelihood, stop_logits, entropy [T, P, B],
+wrong_cells, stop_step [P, B], and with produce=True produced [P, B, M] (the run may then end at the median stop). With
+keep=True `.backward(d_log_likelihood, d_stop_logits, d_entropy)` returns the parameters' gradients by name, once; None
+stands for a gradient of zero. A workspace belongs to one pass at a time. A kernel module also offers
+`will_compile(dtype)` and `warm_up(dtype)`.
 """
 
 import threading
@@ -25,7 +25,7 @@ __all__ = ["produce", "unroll"]
 
 
 class _Workspaces:
-    """At most one idle workspace per kernel, so that successive training steps use the same memory."""
+    """At most one idle workspace per kernel: successive training steps use the same memory."""
 
     def __init__(self):
         self._idle = {}
@@ -50,13 +50,13 @@ workspaces = _Workspaces()
 class _Lease:
     """A pass with its workspace, which is given back when nothing refers to the pass any more."""
 
-    workspace = None  # of a lease that was interrupted at once
+    workspace = None  # lets `__del__` run if `__init__` was interrupted
 
     def __init__(self, kernel, *args, **kwargs):
         self.kernel, self.workspace = kernel, workspaces.take(kernel)
         self.run = kernel.Pass(*args, workspace=self.workspace, **kwargs)
 
-    def __del__(self, workspaces=workspaces):  # the default outlives the module at the interpreter's end
+    def __del__(self, workspaces=workspaces):  # the default outlives the module when the interpreter exits
         if self.workspace is not None:
             workspaces.give_back(self.kernel, self.workspace)
 

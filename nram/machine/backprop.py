@@ -1,4 +1,4 @@
-"""What backpropagation does differently from the chain rule (appendix B): cropped gradients, rescaled distributions."""
+"""Where backpropagation departs from the chain rule (appendix B): cropped gradients, rescaled distributions."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class _ClipGradient(torch.autograd.Function):
 
 
 def clip_gradient(x: Tensor, bound: float | None) -> Tensor:
-    """Return x unchanged; crop its gradient to [-bound, bound] (appendix B, C1). None: no cropping."""
+    """Return x unchanged; crop its gradient to [-bound, bound] (C1 in appendix B). None: no cropping."""
     return x if bound is None else _ClipGradient.apply(x, bound)
 
 
@@ -33,5 +33,5 @@ class _Rescale(torch.autograd.Function):
 
 
 def rescale(probs: Tensor) -> Tensor:
-    """Divide probs [..., M] by their sum; the identity in backprop (appendix B, distribution constraints)."""
+    """Divide probs [..., M] by their sum; the gradient ignores the division (appendix B, distribution constraints)."""
     return _Rescale.apply(probs)

@@ -1,13 +1,13 @@
-"""How a circuit is wired: which weighted averages it consists of, and where their logits lie.
+"""How a circuit is wired: its weighted averages, and where their logits lie.
 
-With R registers and Q modules a circuit is a list of *slots*, each a weighted average of some sources (Eqs. 1 and 3):
+With R registers and Q modules a circuit is a list of *slots*, each a weighted average of sources (Eqs. 1 and 3):
 
     for module i: one slot per input, over the R registers and the outputs of modules 0..i-1
     for register r: one slot, over the R registers and all Q module outputs
 
 The controller emits all logits of a circuit as one packed vector of L numbers, slot after slot.
-Deviation: an input that its module ignores has no slot, so the controller emits no weights for it; what the machine
-computes is the same.
+Deviation: an input that its module ignores has no slot, so the controller emits no weights for it; the machine computes
+the same.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The controllers: from P(r_i = 0) of every register to a circuit's logits and the stop logit.
 
 They are the only trainable part, and their size does not depend on M. Parameters are a dict of tensors with a leading
-population axis P, so that many machines run as one batched product; a controller object holds shapes only.
+population axis P: many machines run as one batched product. A controller object holds shapes only.
 
     zero_probs [P, B, R] and a state -> outputs [P, B, L + 1] (circuit logits, then the stop logit), next state
 """
@@ -42,10 +42,11 @@ class MLP:
         }
 
     def initial_state(self, params: dict[str, Tensor], batch: int) -> tuple[Tensor, ...]:
+        """The empty state."""
         return ()
 
     def step(self, params, zero_probs, state, clip: float | None = None):
-        """One timestep: (outputs [P, B, num_outputs], state)."""
+        """One timestep, zero_probs [P, B, R]: (outputs [P, B, num_outputs], next state); clip is C1 (appendix B)."""
         first = clip_gradient(_linear(params, "first", zero_probs).relu(), clip)
         second = clip_gradient(_linear(params, "second", first).relu(), clip)
         return clip_gradient(_linear(params, "output", second), clip), state
@@ -74,12 +75,13 @@ class LSTM:
         }
 
     def initial_state(self, params: dict[str, Tensor], batch: int) -> tuple[Tensor, ...]:
+        """Zeros: (h, c), each [P, batch, hidden]."""
         weight = params["gates_weight"]
         zeros = weight.new_zeros(weight.shape[0], batch, self.hidden)
         return zeros, zeros
 
     def step(self, params, zero_probs, state, clip: float | None = None):
-        """One timestep: (outputs [P, B, num_outputs], state)."""
+        """One timestep, zero_probs [P, B, R]: (outputs [P, B, num_outputs], next state); clip is C1 (appendix B)."""
         h, c = state
         first = clip_gradient(_linear(params, "first", zero_probs).relu(), clip)
         gates = _linear(params, "gates", torch.cat([first, h], dim=-1))
@@ -109,9 +111,9 @@ def init_member(
 ) -> dict[str, Tensor]:
     """Random parameters of one member (no population axis), float32.
 
-    Hidden weights are He-normal, biases uniform in +-1/sqrt(fan in); output weights normal with standard deviation
-    output_scale / sqrt(hidden). `stop_bias` is added to the stop logit's bias: a negative one makes a fresh machine
-    run longer. An LSTM's forget gates start open (bias + 1).
+    Hidden weights are He-normal, biases uniform in +-1/sqrt(fan in); output weights are normal with the standard
+    deviation output_scale / sqrt(hidden). `stop_bias` is added to the stop logit's bias: with a negative one a fresh
+    machine runs longer. An LSTM's forget gates start open (bias + 1).
     """
     params = {}
     shapes = controller.shapes()

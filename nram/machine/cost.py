@@ -1,4 +1,4 @@
-"""The cost that training minimizes: the expected log-likelihood over stopping times (section 3), less an entropy bonus."""
+"""The cost that training minimizes: the expected negative log-likelihood over stopping times (section 3)."""
 
 from torch import Tensor
 
@@ -13,14 +13,14 @@ LOSSES = ("expected", "marginal")
 def loss_per_example(
     outcome: Outcome, limit: Tensor, entropy_coefficient: Tensor | None = None, kind: str = "expected"
 ) -> Tensor:
-    """The cost [P, B], minus the entropy bonus (section 3, appendix B).
+    """The cost [P, B], less the entropy bonus (section 3, appendix B).
 
-    kind: "expected" for - sum_t p_t log-likelihood_t; "marginal" for - log sum_t p_t likelihood_t (footnote 4), in
-    which a machine that does not know yet when to stop loses little by what stands in the memory before and after.
+    kind: "expected" for - sum_t p_t log-likelihood_t; "marginal" for - log sum_t p_t likelihood_t (footnote 4). With
+    "marginal" a machine that stops at uncertain times loses little by wrong memories at the other times.
     limit LongTensor[P, B]; entropy_coefficient [P] weighs the entropies of all distributions of all timesteps.
 
-    Deviation: footnote 4 sums over the output cells outside the logarithm; likelihood_t is that of all of them. Where
-    there is one output cell it is the same.
+    Deviation: footnote 4 sums over the output cells outside the logarithm; likelihood_t is that of all of them. With
+    one output cell both are the same.
     """
     if kind == "marginal":
         loss = -(log_stop_probs(outcome.stop_logits, limit) + outcome.log_likelihood).logsumexp(0)

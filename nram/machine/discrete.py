@@ -1,8 +1,8 @@
-"""The discretized machine: every softmax one-hot, so registers and cells are integers (section 3.4).
+"""The discretized machine: every softmax is one-hot, so registers and cells are integers (section 3.4).
 
-The controller still computes in floating point, but it only ever sees zeros and ones.
-Deviation: the stop decision, a softmax of two in effect, is discretized as well: the machine stops at the first
-timestep with f_t >= 1/2 (or at its limit), whatever happened before.
+The controller still computes in floating point, but it sees only zeros and ones.
+Deviation: the decision to stop, in effect a softmax of two, is discretized as well: the machine stops at the first
+timestep with f_t >= 1/2, or at its limit.
 """
 
 import torch
@@ -18,7 +18,7 @@ def discrete_timestep(layout: Layout, sources: Tensor, registers: Tensor, memory
     """Run one integer circuit per example; WRITE changes `memory` in place, only where `running`.
 
     sources LongTensor[N, slots] (see `Layout.argmax`), registers LongTensor[N, R], memory LongTensor[N, M],
-    running BoolTensor[N] -> the new registers [N, R]. trace: if a list, (module name, inputs, output) is appended.
+    running BoolTensor[N] -> the new registers [N, R]. trace: a list to which (module name, inputs, output) is appended.
     """
     num_cells = memory.shape[-1]
     values = torch.empty(len(registers), layout.num_sources, dtype=torch.long, device=memory.device)

@@ -1,7 +1,7 @@
 """The fourteen modules: their names, their order, what they mean on integers and on distributions.
 
-Everything else in the package takes names and order from `MODULES`. A module maps two integers of {0..M-1} to a third;
-its fuzzy form maps two distributions to the distribution of the result (Eq. 2):
+The rest of the package takes names and order from `MODULES`. A module maps two integers of {0..M-1} to a third; its
+fuzzy form maps two distributions to the distribution of the result (Eq. 2):
 
     P(m(A, B) = c) = sum over a, b of P(A = a) P(B = b) [m(a, b) = c]
 
@@ -22,10 +22,10 @@ class Module:
     """One module.
 
     name: the paper's name.
-    arity: how many of its two formal inputs the module looks at (the first, or both).
+    arity: the number of inputs that the module looks at, 0 to 2 (the paper formally gives every module two).
     integer: (a, b, M) -> integer, for Python ints and integer arrays or tensors alike; None for READ and WRITE.
     fuzzy: (a_probs [..., M], b_probs [..., M]) -> probs [..., M] (Eq. 2); None for READ and WRITE.
-    rescaled: whether rounding can make the output's sum drift from 1, so that it is divided by its sum.
+    rescaled: whether the output is divided by its sum, because rounding may move that from 1 (appendix B).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whole runs of P machines, each on its batch: differentiable for training, or just the memory that is produced.
+"""Whole runs of P machines, each on its batch: differentiable for training, or the produced memory alone.
 
 Axes: P population, B batch, T timesteps, R registers, Q modules, M memory cells = integer range, L circuit logits.
 In each timestep the controller reads P(r_i = 0) of every register and emits a circuit, which then runs (section 3).
@@ -49,11 +49,11 @@ DEFAULTS = RunOptions()
 
 
 class Outcome(NamedTuple):
-    """What a training step needs of a run of every machine on its batch.
+    """What a run of every machine on its batch gives to a training step.
 
     log_likelihood: [T, P, B], sum over the output cells i of log max(Mem^(t)[i, y_i], log_floor); 0 from `limit` on.
     stop_logits: [T, P, B], before the sigmoid; meaningless from `limit` on.
-    entropy: [T, P, B], summed over all distributions of the circuit, in nats; 0 from `limit` on; None if not wanted.
+    entropy: [T, P, B], summed over all distributions of the circuit, in nats; 0 from `limit` on; or None.
     wrong_cells: LongTensor[P, B], output cells of the produced memory whose argmax differs from the target.
     stop_step: LongTensor[P, B], the timestep (from 0) after which the memory is the produced one.
     """
@@ -104,7 +104,7 @@ def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> 
 def produce(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     """The produced memory: memory LongTensor[P, B, M], limit LongTensor[P, B] -> LongTensor[P, B, M].
 
-    It is the argmax of every cell at the median stopping time, the first t at which p_0 + ... + p_t >= 1/2.
+    Every cell's argmax at the median stopping time, the first t with p_0 + ... + p_t >= 1/2 (see `median_stop`).
     """
     layout, controller, params = machines.layout, machines.controller, machines.params
     dtype = params["output_weight"].dtype

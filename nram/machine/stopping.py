@@ -9,7 +9,7 @@ __all__ = ["log_stop_probs", "median_stop", "stop_probs"]
 def stop_probs(stop_logits: Tensor, limit: Tensor) -> Tensor:
     """p_t = f_t * prod_{i<t} (1 - f_i): stop_logits [T, ...], limit [...] -> [T, ...].
 
-    The machine is forced to stop after its `limit`-th timestep; p is 0 from then on.
+    The machine must stop after its `limit`-th timestep: there p_t is the rest, and 0 from then on (section 3).
     """
     steps, log_alive = _steps(stop_logits, limit), _log_alive(stop_logits)
     probs = torch.where(steps == limit - 1, log_alive.exp(), (log_alive.exp() * stop_logits.sigmoid()))
@@ -28,9 +28,9 @@ def _steps(stop_logits: Tensor, limit: Tensor) -> Tensor:
 
 
 def _log_alive(stop_logits: Tensor) -> Tensor:
-    """log prod_{i<t} (1 - f_i), that the machine has not stopped before timestep t."""
-    log_go_on = torch.nn.functional.logsigmoid(-stop_logits)
-    return torch.cat([torch.zeros_like(log_go_on[:1]), log_go_on[:-1].cumsum(0)])
+    """log prod_{i<t} (1 - f_i): the machine has not stopped before timestep t."""
+    log_continues = torch.nn.functional.logsigmoid(-stop_logits)
+    return torch.cat([torch.zeros_like(log_continues[:1]), log_continues[:-1].cumsum(0)])
 
 
 def median_stop(stop_logits: Tensor, limit: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One fuzzy timestep: a circuit's modules run in order, then all registers are overwritten at once (Eqs. 1 and 3)."""
+"""One fuzzy timestep: the modules run in order (Eq. 1), then all registers get new values at once (Eq. 3)."""
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ def average(weights: Tensor, values: list[Tensor]) -> Tensor:
 
 
 def timestep(layout: Layout, weights, registers: Tensor, memory: Tensor, clip: float | None = None, trace=None):
-    """Run one fuzzy circuit.
+    """Run one fuzzy circuit (Eqs. 1 and 3).
 
-    weights: one [..., width] tensor per slot of the layout, each a distribution (see `Layout.softmax`).
+    weights: one distribution [..., width] per slot of the layout (see `Layout.softmax`).
     registers [..., R, M], memory [..., M, M] -> the new registers and memory.
-    clip: bound on the gradient of every module output, new register and written memory; None for no bound.
-    trace: if a list, (module name, its inputs, its output) of every module is appended to it.
+    clip: bound C1 on the gradients of module outputs, new registers and written memory; None for no bound.
+    trace: a list to which (module name, its inputs, its output) of every module is appended.
     """
     values = list(registers.unbind(-2))
     slots = iter(weights)

@@ -1,13 +1,13 @@
 """One machine timestep fused for the GPU: circuit softmax, modules, registers and tape, forward and backward (Triton).
 
 One program of one warp is one example through one timestep. The controller runs between the timesteps as batched matrix
-products over the population; its parameters' gradients are one product over all timesteps at the end. Nothing is
-copied to the host but, once a run, the extremes of the arguments that are checked there.
+products over the population; its parameters' gradients are one product over all timesteps at the end. The host reads
+only the extremes of the arguments, which it checks once a run.
 
 Kept for the backward pass, per example and timestep: the R + Q value rows, the tape before it, the circuit's weights
-(its gradient takes their place) and the controller's activations. A row has S numbers: M rounded up to a multiple of
-16; those from M on are zero. What one lane of the warp writes and another reads goes through memory, that is the first
-cache, between two barriers, so that no array in registers is indexed at run time, whatever M.
+(its gradient takes their place) and the controller's activations. A row has S numbers, M rounded up to a multiple of
+16; those from M on are zero. Lanes of the warp exchange numbers through memory (the first cache) between two barriers:
+no array in registers is indexed at run time, whatever M.
 
 A slot of module i averages n = R + i sources. K: number of slots; L: number of logits; N = P * B examples.
 
@@ -34,13 +34,15 @@ _warm = set()
 
 
 def will_compile(dtype=torch.float32) -> bool:
-    """Whether `warm_up` has not run yet; Triton keeps what it compiled on disk, so that it may take a moment only."""
+    """Whether `warm_up` has not run yet. Triton keeps compiled kernels on disk: it may take only a moment."""
     return not interpreted() and dtype not in _warm
 
 
 def warm_up(dtype=torch.float32) -> None:
-    """Compile the kernels for the usual machine (4 registers, 14 modules, memories of up to 32 cells); others compile
-    on their first run."""
+    """Compile the kernels for the usual machine (4 registers, 14 modules, memories of up to 32 cells).
+
+    Other machines compile on their first run.
+    """
     if not will_compile(dtype):
         return
     layout = Layout(4)

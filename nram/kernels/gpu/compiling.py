@@ -1,4 +1,4 @@
-"""What the two timestep kernels are compiled for, and compiling them for a GPU that need not be there."""
+"""The constants of the two timestep kernels, and compiling them without a GPU."""
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -22,16 +22,17 @@ def interpreted() -> bool:
 
 
 def up(size: int, multiple: int) -> int:
+    """`size` rounded up to a multiple."""
     return -(-size // multiple) * multiple
 
 
 def inputs(layout: Layout) -> int:
-    """Numbers that a controller is given: P(r = 0) of every register, and a 1 for the bias."""
+    """The size of a controller's input, rounded up: P(r = 0) of every register, and a 1 for the bias."""
     return up(layout.num_registers + 1, 4)
 
 
 def blocks(layout: Layout, num_cells: int) -> dict[str, int]:
-    """What the two timestep kernels are compiled for."""
+    """The constants that the two timestep kernels are compiled for."""
     S = up(num_cells, 16)
     block_m = triton.next_power_of_2(S)
     return {
@@ -42,7 +43,7 @@ def blocks(layout: Layout, num_cells: int) -> dict[str, int]:
 
 
 def compile_for(layout: Layout, num_cells: int, capability=(9, 0), want_entropy=True, max_registers=MAX_REGISTERS):
-    """The float32 timestep kernels, forward and backward, compiled for a GPU that need not be there.
+    """The float32 timestep kernels, forward and backward, compiled for a GPU that need not be present.
 
     Each result has `.asm` with "ptx" and "cubin". Raises RuntimeError under the interpreter.
     """

@@ -23,14 +23,14 @@ CUDA_GRAPHS = False  # replay each run's launches as one CUDA graph from the thi
 
 
 class Workspace:
-    """Buffers by name, reused as long as they are large enough, and the CUDA graphs that were captured on them."""
+    """Buffers by name, reused while they are large enough, and the CUDA graphs captured on them."""
 
     def __init__(self):
         self._buffers = {}
         self.graphs = {}
 
     def take(self, name: str, *shape: int, dtype, device) -> Tensor:
-        """An uninitialised contiguous tensor."""
+        """An uninitialized contiguous tensor."""
         size = math.prod(shape)
         held = self._buffers.get(name)
         if held is None or held.dtype != dtype or held.device != device or held.numel() < size:
@@ -53,7 +53,7 @@ def _settings(clip, log_floor, dtype, device) -> Tensor:
 
 
 def _check(memory, target, limit, dtype, steps) -> int:
-    """The number of timesteps; the one place where the host waits for the device, unless `steps` is given."""
+    """The number of timesteps. Without `steps` the host checks the arguments here, and waits for the device."""
     num_cells = memory.shape[-1]
     if memory.device.type != "cuda" and not interpreted():
         raise ValueError(
@@ -76,10 +76,10 @@ def _check(memory, target, limit, dtype, steps) -> int:
 
 
 class Pass:
-    """One forward pass, kept for the backward pass: the run's buffers and what came out of it.
+    """One forward pass, kept for the backward pass: the run's buffers and its outcome.
 
-    steps: the number of timesteps, at least the largest limit; None finds it, and checks the arguments, which makes the
-    host wait for the device.
+    steps: the number of timesteps, at least the largest limit. None finds it and checks the arguments; the host then
+    waits for the device.
     """
 
     def __init__(
