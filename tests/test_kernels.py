@@ -119,7 +119,6 @@ def test_equals_reference(case, dtype, tolerance):
 
 @pytest.mark.parametrize("case", ["as trained", "lstm, clipped hard", "two registers, small memory"])
 @pytest.mark.slow
-@pytest.mark.slow
 def test_clipping_bites(case):
     """Otherwise the cases with `clip` would show nothing."""
     settings = dict(CASES[case])
@@ -188,7 +187,6 @@ def test_same_numbers_on_any_number_of_threads():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_outcomes_do_not_share_memory():
     """Two runs alive at once, of different shapes, then both gradients: no buffer is used twice."""
     problems = [make_problem(seed=seed, cells=cells) for seed, cells in ((0, 12), (1, 30))]
@@ -205,7 +203,6 @@ def test_outcomes_do_not_share_memory():
         assert all(torch.equal(leaf[name].grad, expected[name]) for name in expected)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_only_part_of_the_outcome_is_used():
     machines, batch = make_problem()
@@ -226,7 +223,6 @@ def test_denormal_mode_is_left_as_it_was():
     assert np.finfo(np.float32).tiny * np.float32(0.5) > 0
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_no_gradient_wanted():
     problem = make_problem()
