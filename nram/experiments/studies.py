@@ -29,8 +29,9 @@ from nram.experiments.search import success_rate
 from nram.experiments.study_plans import BASE_SEED, SEEDS, STUDIES
 from nram.results.files import append_row, hold
 from nram.results.weights import FORMAT
-from nram.training.config import FORMER, TrainConfig
+from nram.training.config import TrainConfig
 from nram.training.loop import train
+from nram.training.population import Trial
 
 __all__ = [
     "configurations",
@@ -90,9 +91,8 @@ def _configuration(settings: dict) -> TrainConfig:
         run = results.load_run(results.RECORDED / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
         drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
-        recorded = {name: value for name, value in run.config.items() if name not in FORMER}
-        config = TrainConfig.from_dict({**recorded, **drawn, **settings})
-    loose = [column for column in DRAWN if getattr(config, column)[0] != getattr(config, column)[1]]
+        config = TrainConfig.from_dict({**run.config, **drawn, **settings})
+    loose = [column for column in DRAWN if getattr(config.draws, column)[0] != getattr(config.draws, column)[1]]
     if loose:
         raise ValueError(f"a study's hyperparameters are fixed, these are not: {', '.join(loose)}")
     return config
@@ -183,7 +183,7 @@ def _differing(before: dict, settings: dict) -> str:
         key = held["setting"], held["variant"]
         if key not in asked:
             return f"{', '.join(key)} is no longer in its plan"
-        known = {name: value for name, value in held.items() if name not in ("setting", "variant", *FORMER)}
+        known = {name: value for name, value in held.items() if name not in ("setting", "variant")}
         for name, value in TrainConfig.from_dict(known).to_dict().items():
             if value != asked[key][name]:
                 return f"{name} {value} instead of {asked[key][name]} in {', '.join(key)}"
@@ -202,9 +202,9 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
             raise ValueError(f"another process is at work on {path}")
         _mend(path)
         done = _read_trials(path, COLUMNS)
-        places = range(first, first + config.population)
+        places = range(first, first + config.population.size)
         left_out = set(done["trial"]) | set(range(end, places.stop))
-        if len(left_out) < config.population:
+        if len(left_out) < config.population.size:
             origin = {"setting": setting, "variant": variant, "seed": config.seed, "commit": commit}
             _run_trials(file, origin, config, first, left_out)
     rows = _read_trials(path, COLUMNS)
@@ -214,7 +214,7 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
 def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int]) -> None:
     """Append the row of each trial as it ends to an open file; origin: columns that are the same in all of them."""
     kernels.warm_up(config.kernel, config.device)
-    size = config.population - len(left_out)
+    size = config.population.size - len(left_out)
     spent, then = 0.0, time.process_time()  # CPU seconds of each trial that is still running
 
     def spend() -> float:
@@ -223,8 +223,9 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         spent, then = spent + (now - then) / size, now
         return round(spent, 3)
 
-    def on_trial(row: dict, machine) -> None:
-        append_row(file, COLUMNS, {**row, **origin, "rises": row["rises"].strip(), "cpu_seconds": spend()})
+    def on_trial(trial: Trial, machine) -> None:
+        row = trial.row() | origin | {"rises": trial.rises.strip(), "cpu_seconds": spend()}
+        append_row(file, COLUMNS, row)
 
     def on_check(population, seconds: float) -> None:
         nonlocal size
