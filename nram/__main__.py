@@ -172,11 +172,11 @@ def report_command(arguments) -> None:
 
 
 def benchmark_command(arguments) -> None:
-    from nram.experiments.speed import benchmark
+    from nram.experiments.speed import benchmark, cases
     from nram.experiments.speed import claims as speed
 
     report = benchmark.benchmark(
-        benchmark.QUICK if arguments.quick else benchmark.FULL,
+        cases.QUICK if arguments.quick else cases.FULL,
         with_compiled=arguments.compiled,
         seeds=arguments.seeds if arguments.solve else (),
         say=lambda text: print(text, file=sys.stderr, flush=True),

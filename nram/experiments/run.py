@@ -11,7 +11,8 @@ from nram.evaluate import Evaluation, evaluate
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
-from nram.training.loop import TrainResult, train
+from nram.training.loop import train
+from nram.training.result import TrainResult
 from nram.training.verification import Verification
 
 __all__ = ["checkpoint", "evaluate_result", "evaluate_run", "load", "measure_again", "run", "save"]

@@ -224,7 +224,7 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         return round(spent, 3)
 
     def on_trial(trial: Trial, machine) -> None:
-        row = trial.row() | origin | {"rises": trial.rises.strip(), "cpu_seconds": spend()}
+        row = {**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()}
         append_row(file, COLUMNS, row)
 
     def on_check(population, seconds: float) -> None:

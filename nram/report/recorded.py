@@ -19,7 +19,7 @@ from PIL import Image
 
 from nram import model, program, results, tasks
 from nram.experiments import reproduce, studies
-from nram.report import circuits as plots
+from nram.report import tapes
 
 __all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "trace_picture", "update_readme"]
 
@@ -126,7 +126,7 @@ def trace_picture(folder: str | Path, path: Path, difficulty: int = 6, seed: int
     )
     steps = list(program.from_machine(machine).trace(batch.memory[0].tolist(), int(batch.limit[0])))
     stream = io.BytesIO()
-    plots.execution(steps, f"{task.title}: what a trained machine does").savefig(stream, format="png", dpi=110)
+    tapes.execution(steps, f"{task.title}: what a trained machine does").savefig(stream, format="png", dpi=110)
     png = base64.b64encode(stream.getvalue()).decode()
     path.write_bytes(base64.b64decode(_few_colours(png, COLOURS[0])))
 
