@@ -106,7 +106,7 @@ def compare_command(arguments) -> None:
         sources = ["paper", "recorded"] if none_yet else ["recorded", "mine", "paper"]
     elif len(sources) != 2:
         raise ValueError(f"compare takes two sources, not {len(sources)}")
-    if arguments.mine != compare.MINE:
+    if arguments.mine != results.MINE:
         sources = [str(arguments.mine) if source == "mine" else source for source in sources]
     frame = compare.compare(*sources)
     if not len(frame):
@@ -168,15 +168,15 @@ def recorded_command(arguments) -> None:
 def report_command(arguments) -> None:
     from nram import report
 
-    print(report.build(arguments.runs or results.CHECKOUT / "results" / "recorded", arguments.out))
+    print(report.build(arguments.runs or results.RECORDED, arguments.out))
 
 
 def benchmark_command(arguments) -> None:
-    from nram.experiments.speed import benchmark
+    from nram.experiments.speed import benchmark, cases
     from nram.experiments.speed import claims as speed
 
     report = benchmark.benchmark(
-        benchmark.QUICK if arguments.quick else benchmark.FULL,
+        cases.QUICK if arguments.quick else cases.FULL,
         with_compiled=arguments.compiled,
         seeds=arguments.seeds if arguments.solve else (),
         say=lambda text: print(text, file=sys.stderr, flush=True),
@@ -252,7 +252,7 @@ def make_parser() -> argparse.ArgumentParser:
     table.set_defaults(function=table_command)
 
     again = commands.add_parser("verify", help="measure recorded runs anew: exit code 1 if a number moved")
-    again.add_argument("runs", type=Path, nargs="?", default=compare.PLACES["recorded"], metavar="DIR")
+    again.add_argument("runs", type=Path, nargs="?", default=results.RECORDED, metavar="DIR")
     again.add_argument("--cases", type=positive, default=1000, help="fresh cases per complexity (1000)")
     again.add_argument("--max-complexity", type=positive, default=50, help="no complexity above this (50)")
     again.add_argument("--seed", type=seed, default=54321, help="of the cases")
@@ -267,7 +267,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="two of: a run's folder, a folder of runs, paper, recorded, mine (results/runs); none: all three words",
     )
-    comparison.add_argument("--mine", type=Path, default=compare.MINE, metavar="DIR", help="what mine stands for")
+    comparison.add_argument("--mine", type=Path, default=results.MINE, metavar="DIR", help="what mine stands for")
     comparison.add_argument("--csv", type=Path, help="write the frame to this file too")
     comparison.set_defaults(function=compare_command)
 

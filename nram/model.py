@@ -1,26 +1,23 @@
 """One trained machine: what `nram.load` gives back."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from nram import kernels
 from nram.machine.circuit import Layout
 from nram.machine.controller import make_controller
 from nram.machine.discrete import produce_discrete
+from nram.machine.run import Machines
 from nram.program import Program, from_machine
+from nram.results.weights import FORMAT, WEIGHTS, load_weights
 
-__all__ = ["DiscreteMachine", "Machine", "load", "load_weights", "weights_bytes"]
+__all__ = ["DiscreteMachine", "Machine", "load"]
 
-FORMAT = 1  # of a run's folder
-WEIGHTS = "weights.safetensors"
 LARGEST = 10_000  # registers, repetitions, hidden units
 CHUNK_FLOATS = 2**25  # a fuzzy run keeps two tapes of M x M floats per example: so many floats at a time
 
@@ -71,9 +68,10 @@ class Machine:
         return make_controller(self.controller_kind, self.layout, self.hidden)
 
     @property
-    def population_params(self) -> dict[str, Tensor]:
-        """The parameters as those of a population of one."""
-        return {name: param.unsqueeze(0) for name, param in self.params.items()}
+    def machines(self) -> Machines:
+        """This machine as a population of one."""
+        params = {name: param.unsqueeze(0) for name, param in self.params.items()}
+        return Machines(self.layout, self.controller, params)
 
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
         """The produced memory, every cell's argmax: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M].
@@ -81,10 +79,10 @@ class Machine:
         Raises ValueError for values outside 0..M-1, limits below 1, or other shapes and types.
         """
         check_instances(memory, limit)
-        layout, controller, params = self.layout, self.controller, self.population_params
+        machines = self.machines
         chunk = max(1, CHUNK_FLOATS // memory.shape[1] ** 2)
         parts = [
-            kernels.produce(layout, controller, params, cells[None], steps[None], kernel=self.kernel)[0]
+            kernels.produce(machines, cells[None], steps[None], kernel=self.kernel)[0]
             for cells, steps in zip(memory.split(chunk), limit.split(chunk), strict=True)
         ]
         return torch.cat(parts)
@@ -113,12 +111,11 @@ class DiscreteMachine:
         An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs as `nram.machine.discrete` defines.
         """
         check_instances(memory, limit)
-        machine = self.machine
         if self.program is not None:
             cells = memory.cpu().clone()
             self.program.code.run(cells.numpy(), limit.cpu().numpy())
             return cells.to(memory.device)
-        return produce_discrete(machine.layout, machine.controller, machine.population_params, memory, limit)
+        return produce_discrete(self.machine.machines, memory[None], limit[None])[0]
 
 
 def check_instances(memory: Tensor, limit: Tensor) -> None:
@@ -171,34 +168,3 @@ def load(folder: str | Path, kernel: str = "auto") -> Machine:
         raise ValueError(f"{config_file} lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-
-
-def weights_bytes(params: dict[str, Tensor], task: str) -> bytes:
-    """The content of a file of weights, which also says what task they are for, and their digest."""
-    tensors = {name: param.detach().cpu().contiguous().clone() for name, param in params.items()}
-    return save(tensors, {"task": task, "sha256": _digest(tensors)})
-
-
-def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], str | None]:
-    """(tensors by name, key of the task, None if the file does not say) from the weights in a run's folder.
-
-    Raises ValueError naming the file if it is damaged, OSError if it cannot be read.
-    """
-    path = Path(folder) / WEIGHTS
-    try:
-        with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if said.get("sha256") not in (None, _digest(tensors)):
-        raise ValueError(f"{path} is damaged: its digest is another one")
-    return tensors, said.get("task")
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """64 hexadecimal digits of SHA-256 over names and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

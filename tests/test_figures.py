@@ -1,6 +1,7 @@
 """Pictures of circuits and executions, and fuzzy runs: what they show, and that they can be saved as SVG."""
 
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -102,9 +103,10 @@ def test_a_fuzzy_run_is_the_references_run():
     machine, memory = hand_made("copy", 6.0), torch.tensor([4, 1, 2, 3, 0, 0, 0, 0])
     run = run_fuzzy(machine, memory, 7)
     for limit in (1, 4, 7):
-        sure = machine.population_params | {"output_bias": torch.zeros_like(machine.population_params["output_bias"])}
-        sure["output_bias"][..., -1] = -1e4  # stops at no earlier time
-        produced = produce(machine.layout, machine.controller, sure, memory[None, None], torch.tensor([[limit]]))
+        sure = machine.params | {"output_bias": torch.zeros_like(machine.params["output_bias"])}
+        sure["output_bias"][-1] = -1e4  # stops at no earlier time
+        sure = replace(machine, params=sure)
+        produced = produce(sure.machines, memory[None, None], torch.tensor([[limit]]))
         assert run.tapes[limit].argmax(-1).tolist() == produced[0, 0].tolist()
     assert run.registers.shape == (8, 4, 8) and run.stop_probs.sum().item() == pytest.approx(1)
 

@@ -16,7 +16,7 @@ from nram.__main__ import parse_override
 from nram.experiments.reproduce import parse_overrides
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import produce
-from nram.model import weights_bytes
+from nram.results.weights import weights_bytes
 from nram.training.config import TrainConfig
 
 pytestmark = pytest.mark.slow
@@ -89,10 +89,10 @@ def test_run(instance, kind, kernel):
                 each.run(memory, limit)
             one_line(caught.value)
         return
-    given = machine.layout, machine.controller, machine.population_params
     before = memory.clone()
-    assert torch.equal(machine.run(memory, limit), produce(*given, memory[None], limit[None])[0])
-    assert torch.equal(machine.discretize().run(memory, limit), produce_discrete(*given, memory, limit))
+    assert torch.equal(machine.run(memory, limit), produce(machine.machines, memory[None], limit[None])[0])
+    expected = produce_discrete(machine.machines, memory[None], limit[None])[0]
+    assert torch.equal(machine.discretize().run(memory, limit), expected)
     assert torch.equal(memory, before)
 
 

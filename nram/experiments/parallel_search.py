@@ -7,7 +7,6 @@ all.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +32,7 @@ def search_in_parallel(
         raise ValueError(f"{folder} holds a search that is no list of trials: name another folder")
     if not resume and any(folder.glob("trial-*")):
         raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
-    calls = [(replace(config, seed=config.seed + trial), folder / f"trial-{trial:04d}") for trial in range(trials)]
+    calls = [(config.replace(seed=config.seed + trial), folder / f"trial-{trial:04d}") for trial in range(trials)]
     for done, text in enumerate(launch(run_trial, calls, logs=folder / "slurm", **launcher), start=1):
         say(f"{done} of {trials}: {text}")
     merged = merge_trials(folder)
@@ -44,12 +43,12 @@ def search_in_parallel(
 def run_trial(config: TrainConfig, folder: Path) -> str:
     """Run one trial, or what is left of its budget; what became of it, in words."""
     mark = folder / "finished.json"
-    if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget_seconds):
+    if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget.seconds):
         begun = (folder / "trials.csv").exists()
         spent = load_trials(folder)["search_seconds"].max() if begun else 0.0
-        left = config.budget_seconds - (0.0 if pd.isna(spent) else float(spent))
-        search(replace(config, budget_seconds=max(0.0, left)), folder, resume=begun, progress=False)
-        results.write_text(mark, json.dumps({"budget_seconds": config.budget_seconds}) + "\n")
+        left = config.budget.seconds - (0.0 if pd.isna(spent) else float(spent))
+        search(config.replace(budget_seconds=max(0.0, left)), folder, resume=begun, progress=False)
+        results.write_text(mark, json.dumps({"budget_seconds": config.budget.seconds}) + "\n")
     rows = load_trials(folder)
     return f"seed {config.seed}: {len(rows)} started, {int(rows['solved'].sum())} solved"
 

@@ -33,7 +33,7 @@ from nram.results.files import Busy, locked
 
 __all__ = ["Job", "main", "reproduce"]
 
-NOTEBOOKS = results.CHECKOUT / "notebooks"
+NOTEBOOKS = results.NOTEBOOKS
 TASK_NOTEBOOK = "10_task"
 SUMMARIES = {  # the notebooks that follow the tasks, and the parameters each is given
     "00_machine": (),

@@ -14,10 +14,7 @@ have ended, their rows are in blocks/, one file per population, to which each is
 killed goes on where it was, and ends as it would have.
 """
 
-import csv
-import io
 import json
-import math
 import os
 import shutil
 import time
@@ -28,12 +25,13 @@ import pandas as pd
 
 from nram import kernels, results
 from nram.experiments.launch import launch
-from nram.experiments.search import success_rate, wilson_interval
+from nram.experiments.search import success_rate
 from nram.experiments.study_plans import BASE_SEED, SEEDS, STUDIES
-from nram.model import FORMAT
-from nram.results.files import hold
-from nram.training.config import FORMER, TrainConfig
+from nram.results.files import append_row, hold
+from nram.results.weights import FORMAT
+from nram.training.config import TrainConfig
 from nram.training.loop import train
+from nram.training.population import Trial
 
 __all__ = [
     "configurations",
@@ -90,12 +88,11 @@ def _configuration(settings: dict) -> TrainConfig:
     if "recorded" not in settings:
         config = TrainConfig.for_task(settings.pop("task"), **settings)
     else:
-        run = results.load_run(results.CHECKOUT / "results" / "recorded" / settings.pop("recorded"))
+        run = results.load_run(results.RECORDED / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
         drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
-        recorded = {name: value for name, value in run.config.items() if name not in FORMER}
-        config = TrainConfig.from_dict({**recorded, **drawn, **settings})
-    loose = [column for column in DRAWN if getattr(config, column)[0] != getattr(config, column)[1]]
+        config = TrainConfig.from_dict({**run.config, **drawn, **settings})
+    loose = [column for column in DRAWN if getattr(config.draws, column)[0] != getattr(config.draws, column)[1]]
     if loose:
         raise ValueError(f"a study's hyperparameters are fixed, these are not: {', '.join(loose)}")
     return config
@@ -186,7 +183,7 @@ def _differing(before: dict, settings: dict) -> str:
         key = held["setting"], held["variant"]
         if key not in asked:
             return f"{', '.join(key)} is no longer in its plan"
-        known = {name: value for name, value in held.items() if name not in ("setting", "variant", *FORMER)}
+        known = {name: value for name, value in held.items() if name not in ("setting", "variant")}
         for name, value in TrainConfig.from_dict(known).to_dict().items():
             if value != asked[key][name]:
                 return f"{name} {value} instead of {asked[key][name]} in {', '.join(key)}"
@@ -205,9 +202,9 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
             raise ValueError(f"another process is at work on {path}")
         _mend(path)
         done = _read_trials(path, COLUMNS)
-        places = range(first, first + config.population)
+        places = range(first, first + config.population.size)
         left_out = set(done["trial"]) | set(range(end, places.stop))
-        if len(left_out) < config.population:
+        if len(left_out) < config.population.size:
             origin = {"setting": setting, "variant": variant, "seed": config.seed, "commit": commit}
             _run_trials(file, origin, config, first, left_out)
     rows = _read_trials(path, COLUMNS)
@@ -217,7 +214,7 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
 def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int]) -> None:
     """Append the row of each trial as it ends to an open file; origin: columns that are the same in all of them."""
     kernels.warm_up(config.kernel, config.device)
-    size = config.population - len(left_out)
+    size = config.population.size - len(left_out)
     spent, then = 0.0, time.process_time()  # CPU seconds of each trial that is still running
 
     def spend() -> float:
@@ -226,13 +223,9 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         spent, then = spent + (now - then) / size, now
         return round(spent, 3)
 
-    def on_trial(row: dict, machine) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writerow({**row, **origin, "rises": row["rises"].strip(), "cpu_seconds": spend()})
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+    def on_trial(trial: Trial, machine) -> None:
+        row = {**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()}
+        append_row(file, COLUMNS, row)
 
     def on_check(population, seconds: float) -> None:
         nonlocal size
@@ -307,7 +300,7 @@ def noise_table(trials: pd.DataFrame) -> pd.DataFrame:
         rows.append(("ours", variant, shares, int(group["solved"].sum()), len(group)))
     table = []
     for source, variant, shares, solved, started in rows:
-        low, high = wilson_interval(solved, started)
+        low, high = results.wilson_interval(solved, started)
         each = {f"setting {number}": share for number, share in enumerate(shares, start=1)}
         table.append(
             {"whose": source, "variant": variant, **each, "average": solved / started} | {"low": low, "high": high}
@@ -327,18 +320,15 @@ def noise_markdown(table: pd.DataFrame) -> str:
 def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Two variants on the same seeds, a row per setting: seeds solved by both, by one alone, by the other, by neither.
 
-    p_value: of McNemar's exact test, two-sided: how probable it is that the seeds solved by one variant alone divide at
-    least as unevenly if either is as likely.
+    p_value: of McNemar's exact test (see `nram.results.mcnemar_p`).
     """
     rows = []
     for setting, group in trials.groupby("setting", sort=False):
         solved = group.pivot(index="trial", columns="variant", values="solved")[[one, other]].astype(bool)
         a, b = solved[one], solved[other]
         only_one, only_other = int((a & ~b).sum()), int((b & ~a).sum())
-        count = only_one + only_other
-        tail = sum(math.comb(count, k) for k in range(min(only_one, only_other) + 1)) / 2**count
         row = {"setting": setting, "both": int((a & b).sum()), f"only {one}": only_one, f"only {other}": only_other}
-        rows.append({**row, "neither": int((~a & ~b).sum()), "p_value": min(1.0, 2 * tail)})
+        rows.append({**row, "neither": int((~a & ~b).sum()), "p_value": results.mcnemar_p(only_one, only_other)})
     return pd.DataFrame(rows)
 
 

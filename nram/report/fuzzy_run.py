@@ -64,7 +64,7 @@ def run_fuzzy(machine, memory, limit: int) -> FuzzyRun:
 
     The median stopping time does not end it.
     """
-    layout, controller, params = machine.layout, machine.controller, machine.population_params
+    layout, controller, params = machine.layout, machine.controller, machine.machines.params
     memory = torch.as_tensor(memory)
     dtype = params["output_weight"].dtype
     registers = initial_registers(layout, (1, 1), len(memory), dtype)

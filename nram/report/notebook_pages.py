@@ -47,7 +47,7 @@ def _executed(runs: Path, best: dict) -> dict[str, Path]:
     found = {}
     for folder in (runs.parent / "notebooks", runs / "notebooks"):
         # For the runs of `results`, the first of these is the folder of sources.
-        if folder.resolve() != (results.CHECKOUT / "notebooks").resolve():
+        if folder.resolve() != results.NOTEBOOKS.resolve():
             found |= {path.stem: path for path in folder.glob("*.ipynb")}
     for key, run in best.items():
         path = Path(run["folder"]) / "notebook.ipynb"

@@ -23,7 +23,7 @@ from nram.report import tapes
 
 __all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "trace_picture", "update_readme"]
 
-RECORDED = results.CHECKOUT / "results" / "recorded"
+RECORDED = results.RECORDED
 LARGEST = 1_000_000  # bytes of a committed file
 COLOURS = (64, 16)  # of a stored picture: what curves, boxes and text need, and what they can do with
 WIDGETS = "application/vnd.jupyter.widget-view+json"
@@ -46,7 +46,7 @@ def execute_notebooks(
             raise ValueError(f"there is no notebook {name!r}: there are {', '.join(sources)}")
     shown = {
         "results_folder": _seen_from_notebooks(runs),
-        "figures_folder": _seen_from_notebooks(results.CHECKOUT / "results" / "figures"),
+        "figures_folder": _seen_from_notebooks(results.FIGURES),
     }
     plan = []
     for name in names or sources:

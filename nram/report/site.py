@@ -8,7 +8,6 @@ import pandas as pd
 
 from nram import results, tasks
 from nram.experiments import studies
-from nram.experiments.search import wilson_interval
 from nram.report import curves, recorded
 from nram.report.notebook_pages import write_notebook_pages
 from nram.report.traces import traces
@@ -16,8 +15,6 @@ from nram.report.traces import traces
 __all__ = ["build"]
 
 ASSETS = Path(__file__).parent / "assets"
-JUDGED = ("train_error", "generalization", "discretization")
-SAID = {True: "reached", False: "not reached", None: "the paper gives no number"}
 
 
 def build(runs: str | Path = recorded.RECORDED, out: str | Path = "results/report") -> Path:
@@ -57,44 +54,20 @@ def build(runs: str | Path = recorded.RECORDED, out: str | Path = "results/repor
 
 
 def _table_rows(table: pd.DataFrame) -> list[dict]:
-    """Table 1 for the page: per task its title and cells (paper, ours, whether ours reaches it, in words and mark)."""
-    judged = results.reached(table).set_index("task")
-    rows = []
-    for _, row in table.iterrows():
-        run = not pd.isna(row["runs"])
-        cells = []
-        for name in JUDGED:
-            reached = judged.loc[row["task"], name]
-            ours = row[name] if run else "not run"
-            said = SAID[reached] if run else "not run"
-            cells.append(
-                {
-                    "name": name.replace("_", " "),
-                    "paper": _number(row[f"paper_{name}"]),
-                    "ours": _number(ours),
-                    "reached": reached,
-                    "mark": results.MARKS[reached],
-                    "said": said,
-                }
-            )
-        cases = f"{row['train_cases']} / {row['generalization_cases']} / {row['discretization_cases']}" if run else "–"
-        rows.append(
-            {
-                "key": row["task"],
-                "title": tasks.get(row["task"]).title,
-                "complexity": f"{row['paper_train_complexity']}, {row['complexity_measure']}",
-                "trained_at": row["train_complexity"] if run else None,
-                "cells": cells,
-                "cases": cases,
-                "run": run,
-                "beyond": (row.get("beyond_paper") or "") if run else "",
-            }
-        )
-    return rows
-
-
-def _number(value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Table 1 for the page: a dict per task; its cells are those of `results.table1_rows`."""
+    return [
+        {
+            "key": row.task,
+            "title": tasks.get(row.task).title,
+            "complexity": f"{row.paper_trained_at}, {row.complexity_measure}",
+            "trained_at": row.trained_at,
+            "cells": row.cells,
+            "cases": " / ".join(map(str, row.cases)) if row.cases else "–",
+            "run": row.runs is not None,
+            "beyond": row.beyond_paper,
+        }
+        for row in results.table1_rows(table)
+    ]
 
 
 def _write_panels(runs: Path, best: dict, folder: Path) -> None:
@@ -156,7 +129,7 @@ def _success_rates(runs: Path, frame: pd.DataFrame) -> list[dict]:
             where = f"{len(of_task)} run{'s' * (len(of_task) > 1)}"
         else:
             continue
-        low, high = wilson_interval(solved, started)
+        low, high = results.wilson_interval(solved, started)
         rows.append(
             {
                 "title": tasks.get(key).title,

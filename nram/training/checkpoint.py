@@ -17,10 +17,9 @@ from torch import Tensor
 
 from nram.results.files import locked, write_bytes
 
-__all__ = ["SAVE_SECONDS", "Checkpoint"]
+__all__ = ["Checkpoint"]
 
 FORMAT = 1
-SAVE_SECONDS = 10.0  # between two saves of the same loop
 WAIT_SECONDS = 10.0  # for a process that is ending: a notebook's kernel survives its killed runner for a moment
 
 
