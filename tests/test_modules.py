@@ -1,4 +1,4 @@
-"""The modules against Python arithmetic and against Eq. 2 written out."""
+"""The modules against Eq. 2 written out; `test_meanings` compares all that computes them with Python's arithmetic."""
 
 import operator
 
@@ -7,7 +7,10 @@ import torch
 
 from nram.machine.modules import MODULES, module_sequence, read, write
 
-PAPER_ORDER = ("READ ZERO ONE TWO INC ADD SUB DEC LESS-THAN LESS-OR-EQUAL-THAN EQUALITY-TEST MIN MAX WRITE").split()
+PAPER_ORDER = [
+    "READ", "ZERO", "ONE", "TWO", "INC", "ADD", "SUB", "DEC", "LESS-THAN", "LESS-OR-EQUAL-THAN", "EQUALITY-TEST", "MIN",
+    "MAX", "WRITE",
+]  # fmt: skip
 PURE = [module for module in MODULES if module.integer is not None]
 ARITHMETIC = {
     "ZERO": lambda a, b: 0,
@@ -39,10 +42,9 @@ def test_names_and_order_are_the_papers():
 
 @pytest.mark.parametrize("module", PURE, ids=lambda module: module.name)
 @pytest.mark.parametrize("num_cells", [3, 7, 16])
-def test_integer_meaning_on_every_pair(module, num_cells):
+def test_integer_meaning_of_tensors_on_every_pair(module, num_cells):
     pairs = torch.cartesian_prod(torch.arange(num_cells), torch.arange(num_cells))
     expected = [int(ARITHMETIC[module.name](a, b)) % num_cells for a, b in pairs.tolist()]
-    assert [module.integer(a, b, num_cells) for a, b in pairs.tolist()] == expected
     assert module.integer(*pairs.unbind(1), num_cells).tolist() == expected
 
 
@@ -56,15 +58,6 @@ def test_fuzzy_meaning_is_the_sum_over_all_pairs(module, num_cells):
             result = int(ARITHMETIC[module.name](left, right)) % num_cells
             expected[:, result] += a[:, left] * b[:, right]
     torch.testing.assert_close(module.fuzzy(a, b), expected, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("module", PURE, ids=lambda module: module.name)
-def test_fuzzy_meaning_on_one_hots_is_the_integer_meaning(module):
-    num_cells = 6
-    a, b = torch.cartesian_prod(torch.arange(num_cells), torch.arange(num_cells)).unbind(1)
-    one_hot = torch.eye(num_cells)
-    produced = module.fuzzy(one_hot[a], one_hot[b])
-    assert torch.equal(produced, one_hot[module.integer(a, b, num_cells)])
 
 
 def test_read_and_write_are_sums_over_the_tape():
