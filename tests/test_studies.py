@@ -8,7 +8,7 @@ import torch
 
 from nram import results, tasks
 from nram.__main__ import main
-from nram.experiments import studies, study_plans
+from nram.experiments import studies, study_plans, study_tables
 from nram.experiments.launch import launch
 from nram.report import curves
 from nram.training import loop as train
@@ -100,7 +100,7 @@ def plan(monkeypatch):
     study = {"about": "for the tests", "batches": 40, "settings": settings}
     study["variants"] = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
     monkeypatch.setitem(study_plans.STUDIES, "tiny", study)
-    monkeypatch.setattr(studies, "BLOCK", 3)
+    monkeypatch.setattr(study_plans, "BLOCK", 3)
 
 
 def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_path):
@@ -174,14 +174,14 @@ def test_the_table_counts_every_started_seed():
     rows = {"setting": ["a"] * 4 + ["b"] * 4, "variant": ["x"] * 8, "batches": [10, 99, 20, 30, 5, 5, 5, 5]}
     rows |= {"trial": [0, 1, 2, 3] * 2, "solved": [True, False, True, True] + [False] * 4, "cpu_seconds": [900.0] * 8}
     rows |= {"fuzzy_error": [0.0, 0.0, 0.0, 0.0, 0.1, float("nan"), 0.0, 0.0]}
-    table = studies.study_table(pd.DataFrame(rows))
+    table = study_tables.study_table(pd.DataFrame(rows))
     assert table["started"].tolist() == [4, 4] and table["solved"].tolist() == [3, 0]
     assert table["batches"].tolist() == [159, 20] and table["batches_median"][0] == 20
     assert table["per_cpu_hour"].tolist() == [3, 0]
-    shown = studies.study_markdown(table)
+    shown = study_tables.study_markdown(table)
     assert "| a | 4 | 3 | 75% | 30.1 to 95.4% | 1 | 20 (15 to 25) | 60 | 3 |" in shown
     assert "| b | 4 | 0 | 0% | 0.0 to 49.0% | 2 | – | 60 | 0 |" in shown
-    assert "| a | 4 | 3 | 192 |" in studies.scaling_markdown(table)
+    assert "| a | 4 | 3 | 192 |" in study_tables.scaling_markdown(table)
 
 
 def test_seeds_are_compared_in_pairs():
@@ -190,7 +190,7 @@ def test_seeds_are_compared_in_pairs():
     rows = [("a", "with noise", trial, solved) for trial, solved in enumerate(with_noise)]
     rows += [("a", "no noise", trial, solved) for trial, solved in enumerate(no_noise)]
     trials = pd.DataFrame(rows, columns=["setting", "variant", "trial", "solved"])
-    (row,) = studies.paired(trials, "with noise", "no noise").to_dict("records")
+    (row,) = study_tables.paired(trials, "with noise", "no noise").to_dict("records")
     counts = {"both": 1, "only with noise": 6, "only no noise": 1, "neither": 2}
     assert row == {"setting": "a", **counts, "p_value": pytest.approx(2 * 8 / 128)}
 
@@ -202,7 +202,7 @@ def test_the_papers_noise_study_is_beside_ours():
         ("y", "with noise", False),
         ("z", "with noise", True),
     ]
-    table = studies.noise_table(pd.DataFrame(rows, columns=["setting", "variant", "solved"]))
+    table = study_tables.noise_table(pd.DataFrame(rows, columns=["setting", "variant", "solved"]))
     assert table["whose"].tolist() == ["paper", "paper", "ours"]
     ours = table.iloc[2]
     assert [ours[f"setting {n}"] for n in (1, 2, 3)] == [0.5, 0.0, 1.0] and ours["average"] == 0.5
@@ -223,11 +223,11 @@ def test_solved_by_batches_is_a_step_per_solved_seed():
 
 def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
     for name in study_plans.STUDIES:
-        plan = studies.configurations(name)
+        plan = study_plans.configurations(name)
         assert len({study_plans.BASE_SEED} | {config.seed for config in plan.values()}) == 1
         for config in plan.values():
             assert not config.replacement and config.keep_going and config.trial_batches
-            for drawn in studies.DRAWN:
+            for drawn in study_plans.DRAWN:
                 low, high = getattr(config, drawn)
                 assert low == high
 
@@ -236,7 +236,7 @@ def test_hyperparameters_left_to_chance_are_an_error(plan, monkeypatch):
     settings = {"wide": TINY | {"learning_rate": [0.001, 0.01]}}
     monkeypatch.setitem(study_plans.STUDIES["tiny"], "settings", settings)
     with pytest.raises(ValueError, match="these are not: learning_rate"):
-        studies.configurations("tiny")
+        study_plans.configurations("tiny")
 
 
 def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_calls_are_spread_over_processes():
 
 
 def test_a_recorded_settings_hyperparameters_are_those_of_its_solved_seed():
-    config = studies.configurations("rates")["copy", "recipe"]
+    config = study_plans.configurations("rates")["copy", "recipe"]
     recorded = results.load_run(results.CHECKOUT / "results" / "recorded" / "copy")
     solved = recorded.trials[recorded.trials["solved"]].iloc[0]
     assert config.learning_rate == (solved["learning_rate"],) * 2 and config.hidden == recorded.config["hidden"]

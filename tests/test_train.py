@@ -303,7 +303,7 @@ def test_a_task_of_ones_own_is_trained_measured_and_saved(tmp_path):
     run = results.load_run(folder)
     at = run.generalization[run.generalization["mode"] == "at"]
     assert folder.name.startswith("own-") and sorted(at["complexity"].unique()) == [1, 2, 3, 4, 5, 6]
-    result, evaluation = experiment.load(folder)
+    result, evaluation = experiment.restore(folder)
     assert result.config == config and result.machine.task == "own"
     assert evaluation.generalization.equals(run.generalization)
     assert results.table1(results.load_runs(tmp_path))["runs"].isna().all()
@@ -322,6 +322,6 @@ def test_a_task_of_ones_own_must_be_given_and_have_a_name_of_its_own():
 
 
 def test_what_was_saved_is_what_is_loaded():
-    result, evaluation = experiment.load(results.CHECKOUT / "results" / "recorded" / "copy")
+    result, evaluation = experiment.restore(results.CHECKOUT / "results" / "recorded" / "copy")
     assert result.solved and result.members_solved == 1 and result.verification["fuzzy_error"] == 0
     assert evaluation.metrics["fuzzy_train_error"] == 0 and evaluation.metrics["max_complexity"] == 100
