@@ -108,7 +108,7 @@ def search_command(arguments: Namespace) -> None:
     if not (arguments.populations or arguments.jobs or arguments.slurm) and arguments.launcher == "local":
         trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
     else:
-        launcher = launcher_of(arguments, minutes=config.budget_seconds / 60 + 15)
+        launcher = launcher_of(arguments, minutes=config.budget.seconds / 60 + 15)
         count = arguments.populations or 1
         trials = search_in_parallel(config, folder, count, resume=arguments.resume, **launcher)
     seconds = float(trials["search_seconds"].max())

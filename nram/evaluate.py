@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -36,6 +37,23 @@ def error_per_case(produced: Tensor, batch: tasks.Batch) -> Tensor:
     """
     wrong = ((produced != batch.target) & batch.mask).sum(-1)
     return wrong / batch.mask.sum(-1)
+
+
+class Comparison(NamedTuple):
+    """A batch run by a machine, fuzzy and discretized: wrong output cells of each case, and whether the two differ."""
+
+    fuzzy_wrong: Tensor
+    discretized_wrong: Tensor
+    disagrees: Tensor
+
+
+def compare_forms(machine: Machine, batch: tasks.Batch) -> Comparison:
+    fuzzy = machine.run(batch.memory, batch.limit)
+    discretized = machine.discretize().run(batch.memory, batch.limit)
+    fuzzy_wrong, discretized_wrong = (
+        ((produced != batch.target) & batch.mask).sum(-1) for produced in (fuzzy, discretized)
+    )
+    return Comparison(fuzzy_wrong, discretized_wrong, ((fuzzy != discretized) & batch.mask).any(-1))
 
 
 def run_cases(machine: Machine, task: tasks.Task, difficulty: Tensor, num_cells: int, generator) -> list[dict]:

@@ -15,6 +15,7 @@ from nram import kernels
 from nram.machine.circuit import Layout
 from nram.machine.controller import make_controller
 from nram.machine.discrete import produce_discrete
+from nram.machine.run import Machines
 from nram.program import Program, from_machine
 
 __all__ = ["DiscreteMachine", "Machine", "load", "load_weights", "weights_bytes"]
@@ -71,9 +72,10 @@ class Machine:
         return make_controller(self.controller_kind, self.layout, self.hidden)
 
     @property
-    def population_params(self) -> dict[str, Tensor]:
-        """The parameters as those of a population of one."""
-        return {name: param.unsqueeze(0) for name, param in self.params.items()}
+    def machines(self) -> Machines:
+        """This machine as a population of one."""
+        params = {name: param.unsqueeze(0) for name, param in self.params.items()}
+        return Machines(self.layout, self.controller, params)
 
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
         """The produced memory, every cell's argmax: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M].
@@ -81,10 +83,10 @@ class Machine:
         Raises ValueError for values outside 0..M-1, limits below 1, or other shapes and types.
         """
         check_instances(memory, limit)
-        layout, controller, params = self.layout, self.controller, self.population_params
+        machines = self.machines
         chunk = max(1, CHUNK_FLOATS // memory.shape[1] ** 2)
         parts = [
-            kernels.produce(layout, controller, params, cells[None], steps[None], kernel=self.kernel)[0]
+            kernels.produce(machines, cells[None], steps[None], kernel=self.kernel)[0]
             for cells, steps in zip(memory.split(chunk), limit.split(chunk), strict=True)
         ]
         return torch.cat(parts)
@@ -113,12 +115,11 @@ class DiscreteMachine:
         An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs as `nram.machine.discrete` defines.
         """
         check_instances(memory, limit)
-        machine = self.machine
         if self.program is not None:
             cells = memory.cpu().clone()
             self.program.code.run(cells.numpy(), limit.cpu().numpy())
             return cells.to(memory.device)
-        return produce_discrete(machine.layout, machine.controller, machine.population_params, memory, limit)
+        return produce_discrete(self.machine.machines, memory[None], limit[None])[0]
 
 
 def check_instances(memory: Tensor, limit: Tensor) -> None:

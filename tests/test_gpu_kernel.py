@@ -8,12 +8,15 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from test_kernels import make_problem, relative
 
 from nram import kernels, machine
+from nram.machine.run import RunOptions
+from nram.tasks import Batch
 
 TRITON = importlib.util.find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -33,28 +36,17 @@ CASES = {
 
 
 def on_device(problem):
-    layout, controller, params, *data = problem
-    return layout, controller, {k: v.to(DEVICE) for k, v in params.items()}, *(each.to(DEVICE) for each in data)
+    machines, batch = problem
+    params = {name: param.to(DEVICE) for name, param in machines.params.items()}
+    return replace(machines, params=params), Batch(*(each.to(DEVICE) for each in batch))
 
 
 def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
     """The outcome, and the parameters' gradients of a loss that depends on every differentiable part of it."""
-    layout, controller, params, memory, target, mask, limit = problem
-    params = {name: param.clone().requires_grad_() for name, param in params.items()}
-    outcome = kernels.unroll(
-        layout,
-        controller,
-        params,
-        memory,
-        target,
-        mask,
-        limit,
-        kernel=kernel,
-        clip=clip,
-        want_entropy=entropy,
-        log_floor=floor,
-    )
-    loss = -(machine.stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum()
+    machines, batch = problem
+    params = {name: param.clone().requires_grad_() for name, param in machines.params.items()}
+    outcome = kernels.unroll(replace(machines, params=params), batch, RunOptions(clip, entropy, floor), kernel)
+    loss = -(machine.stop_probs(outcome.stop_logits, batch.limit) * outcome.log_likelihood).sum()
     if entropy:
         shape = outcome.entropy.shape
         loss = loss - (outcome.entropy * torch.linspace(1, 2, shape.numel(), device=DEVICE).view(shape)).sum()
@@ -63,11 +55,11 @@ def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
 
 def assert_same(problem, tolerance, **options):
     """The fused run of a problem equals the reference in float64, whatever the problem's own precision."""
-    layout, controller, params, *data = problem
+    machines, batch = problem
     found, gradients = run("gpu", problem, **options)
-    precise = {name: param.double() for name, param in params.items()}
-    expected, expected_gradients = run("reference", (layout, controller, precise, *data), **options)
-    running = torch.arange(len(found.stop_logits), device=DEVICE).view(-1, 1, 1) < data[-1]
+    precise = replace(machines, params={name: param.double() for name, param in machines.params.items()})
+    expected, expected_gradients = run("reference", (precise, batch), **options)
+    running = torch.arange(len(found.stop_logits), device=DEVICE).view(-1, 1, 1) < batch.limit
     assert relative(found.log_likelihood, expected.log_likelihood) < tolerance
     assert relative(found.stop_logits * running, expected.stop_logits * running) < tolerance
     assert (found.log_likelihood[~running] == 0).all()
@@ -118,7 +110,7 @@ if TRITON:
     @pytest.mark.parametrize("strength, dtype, tolerance", [(6.0, *SINGLE), (12.0, *DOUBLE)])
     def test_near_one_hot_circuits(strength, dtype, tolerance):
         problem = make_problem(batch=2, steps=3, dtype=dtype, cells=10, seed=3)
-        layout, params = problem[0], problem[2]
+        layout, params = problem[0].layout, problem[0].params
         generator = torch.Generator().manual_seed(1)
         sources = torch.stack([torch.randint(slot.width, (2,), generator=generator) for slot in layout.slots], -1)
         params["output_weight"] *= 0.1
@@ -127,16 +119,14 @@ if TRITON:
 
     def test_one_hot_circuits_keep_integers():
         problem = make_problem(batch=1, steps=2, dtype=torch.float32, cells=19, seed=5, repetitions=2)
-        layout, params = problem[0], problem[2]
+        layout, params = problem[0].layout, problem[0].params
         generator = torch.Generator().manual_seed(2)
         sources = torch.stack([torch.randint(slot.width, (2,), generator=generator) for slot in layout.slots], -1)
         params["output_weight"].zero_()
         params["output_bias"][:, :-1] = layout.one_hot_logits(sources)
-        layout, controller, params, *data = on_device(problem)
+        problem = on_device(problem)
         with torch.no_grad():
-            expected, found = (
-                kernels.unroll(layout, controller, params, *data, kernel=name) for name in ("reference", "gpu")
-            )
+            expected, found = (kernels.unroll(*problem, kernel=name) for name in ("reference", "gpu"))
         misses = found.log_likelihood / math.log(1e-6)
         torch.testing.assert_close(misses, misses.round(), rtol=0, atol=1e-5)
         torch.testing.assert_close(found.log_likelihood, expected.log_likelihood)
@@ -144,17 +134,17 @@ if TRITON:
 
     @pytest.mark.parametrize("kind", ["mlp", "lstm"])
     def test_produce(kind):
-        layout, controller, params, memory, _, _, limit = on_device(
+        machines, batch = on_device(
             make_problem(kind=kind, population=2, batch=2, steps=3, cells=6, dtype=torch.float32, scale=16.0)
         )
-        expected = machine.produce(layout, controller, params, memory, limit)
-        assert not torch.equal(expected, memory)
-        assert torch.equal(kernels.produce(layout, controller, params, memory, limit, kernel="gpu"), expected)
+        expected = machine.produce(machines, batch.memory, batch.limit)
+        assert not torch.equal(expected, batch.memory)
+        assert torch.equal(kernels.produce(machines, batch.memory, batch.limit, kernel="gpu"), expected)
 
     @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
     def test_nan_stays_nan():
         problem = on_device(make_problem(kind="lstm", dtype=torch.float32, batch=1, steps=2))
-        problem[2]["first_weight"][1, ..., 0] = math.nan
+        problem[0].params["first_weight"][1, ..., 0] = math.nan
         outcome, gradients = run("gpu", problem)
         assert outcome.log_likelihood[0, 1].isnan().all() and outcome.entropy[0, 1].isnan().all()
         assert outcome.log_likelihood[:, 0].isfinite().all()
@@ -166,12 +156,10 @@ if TRITON:
         problems = [on_device(make_problem(seed=seed, cells=cells, **shapes)) for seed, cells in ((0, 12), (1, 5))]
         alone = [run("gpu", problem)[1] for problem in problems]
         losses, leaves = [], []
-        for layout, controller, params, memory, target, mask, limit in problems:
-            leaves.append({name: param.clone().requires_grad_() for name, param in params.items()})
-            outcome = kernels.unroll(
-                layout, controller, leaves[-1], memory, target, mask, limit, want_entropy=True, kernel="gpu"
-            )
-            losses.append(-(machine.stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum())
+        for machines, batch in problems:
+            leaves.append({name: param.clone().requires_grad_() for name, param in machines.params.items()})
+            outcome = kernels.unroll(replace(machines, params=leaves[-1]), batch, RunOptions(want_entropy=True), "gpu")
+            losses.append(-(machine.stop_probs(outcome.stop_logits, batch.limit) * outcome.log_likelihood).sum())
             weights = torch.linspace(1, 2, outcome.entropy.numel(), device=DEVICE).view_as(outcome.entropy)
             losses[-1] = losses[-1] - (outcome.entropy * weights).sum()
         sum(losses).backward()
@@ -180,11 +168,9 @@ if TRITON:
 
     def test_given_number_of_steps():
         """With `steps` nothing is read back, and longer than needed changes no result."""
-        layout, controller, params, *data = on_device(make_problem(batch=1, steps=1))
-        options = {"clip": None, "want_entropy": False, "log_floor": 1e-6, "keep": True}
+        problem = on_device(make_problem(batch=1, steps=1))
         runs = [
-            gpu.Pass(layout, controller, params, *data, workspace=gpu.Workspace(), steps=steps, **options)
-            for steps in (None, 2)
+            gpu.Pass(*problem, RunOptions(), workspace=gpu.Workspace(), keep=True, steps=steps) for steps in (None, 2)
         ]
         assert runs[1].log_likelihood.shape[0] == 2 and (runs[1].log_likelihood[1] == 0).all()
         assert torch.equal(runs[0].log_likelihood[0], runs[1].log_likelihood[0])
@@ -196,26 +182,24 @@ if TRITON:
 
     @pytest.mark.parametrize("change", ["memory", "target", "limit", "cells", "dtype"])
     def test_bad_arguments(change):
-        layout, controller, params, memory, target, mask, limit = on_device(
-            make_problem(cells=1 if change == "cells" else 12)
-        )
+        machines, batch = on_device(make_problem(cells=1 if change == "cells" else 12))
         if change == "memory":
-            memory[0, 0, 0] = 12
+            batch.memory[0, 0, 0] = 12
         if change == "target":
-            target[1, 1, 1] = -1
+            batch.target[1, 1, 1] = -1
         if change == "limit":
-            limit[1, 1] = 0
+            batch.limit[1, 1] = 0
         if change == "dtype":
-            params = {name: param.half() for name, param in params.items()}
+            machines = replace(machines, params={name: param.half() for name, param in machines.params.items()})
         message = {"cells": "at least 2", "limit": "at least 1", "dtype": "float32 or float64"}.get(change, change)
         with pytest.raises(ValueError, match=message):
-            kernels.unroll(layout, controller, params, memory, target, mask, limit, kernel="gpu")
+            kernels.unroll(machines, batch, kernel="gpu")
 
     def test_cpu_tensors_need_the_interpreter(monkeypatch):
         monkeypatch.setattr(gpu, "interpreted", lambda: False)
-        layout, controller, params, memory, _, _, limit = make_problem()
+        machines, batch = make_problem()
         with pytest.raises(ValueError, match="TRITON_INTERPRET=1"):
-            fused.produce(gpu, layout, controller, params, memory, limit)
+            fused.produce(gpu, machines, batch.memory, batch.limit)
 
     def test_compiles_for_hopper():
         """No GPU is needed to compile. What the interpreter runs, the compiler may refuse; and no array in registers

@@ -2,6 +2,7 @@
 
 import math
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from numba import njit
 
 from nram import kernels, machine
-from nram.kernels.cpu import simd
-from nram.kernels.cpu import loops
+from nram.kernels.cpu import loops, simd
 from nram.machine.circuit import Layout
 from nram.machine.controller import init_member, make_controller
+from nram.machine.run import Machines, RunOptions
+from nram.tasks import Batch
 
 FUSED = "cpu"
 CASES = {
@@ -50,7 +52,7 @@ def make_problem(
     dtype=torch.float64,
     seed=0,
 ):
-    """Random machines and instances; the limits are mixed, and one of them is `steps`."""
+    """(Machines, Batch), both random; the limits are mixed, and one of them is `steps`."""
     generator = torch.Generator().manual_seed(seed)
     layout = Layout(registers, repetitions)
     controller = make_controller(kind, layout, hidden)
@@ -61,27 +63,15 @@ def make_problem(
     mask = torch.rand(shape, generator=generator) < 0.5
     limit = torch.randint(1, steps + 1, shape[:2], generator=generator)
     limit[0, 0] = steps
-    return layout, controller, params, memory, target, mask, limit
+    return Machines(layout, controller, params), Batch(memory, target, mask, limit, difficulty=limit)
 
 
 def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
     """The outcome, and the parameters' gradients of a loss that depends on every differentiable part of it."""
-    layout, controller, params, memory, target, mask, limit = problem
-    params = {name: param.clone().requires_grad_() for name, param in params.items()}
-    outcome = kernels.unroll(
-        layout,
-        controller,
-        params,
-        memory,
-        target,
-        mask,
-        limit,
-        kernel=kernel,
-        clip=clip,
-        want_entropy=entropy,
-        log_floor=floor,
-    )
-    loss = -(machine.stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum()
+    machines, batch = problem
+    params = {name: param.clone().requires_grad_() for name, param in machines.params.items()}
+    outcome = kernels.unroll(replace(machines, params=params), batch, RunOptions(clip, entropy, floor), kernel)
+    loss = -(machine.stop_probs(outcome.stop_logits, batch.limit) * outcome.log_likelihood).sum()
     if entropy:
         loss = loss - (outcome.entropy * torch.linspace(0, 1, outcome.entropy.numel()).view_as(outcome.entropy)).sum()
     return outcome, dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True))
@@ -93,11 +83,11 @@ def relative(found, expected):
 
 def assert_same(problem, tolerance, **options):
     """The fused run of a problem equals the reference in float64, whatever the problem's own precision."""
-    limit = problem[-1]
+    machines, batch = problem
+    limit = batch.limit
     found, gradients = run(FUSED, problem, **options)
-    layout, controller, params, *data = problem
-    precise = {name: param.double() for name, param in params.items()}
-    expected, expected_gradients = run("reference", (layout, controller, precise, *data), **options)
+    precise = replace(machines, params={name: param.double() for name, param in machines.params.items()})
+    expected, expected_gradients = run("reference", (precise, batch), **options)
     running = torch.arange(int(limit.max())).view(-1, 1, 1) < limit
     assert relative(found.log_likelihood, expected.log_likelihood) < tolerance
     assert relative(found.stop_logits * running, expected.stop_logits * running) < tolerance
@@ -121,9 +111,9 @@ def test_equals_reference(case, dtype, tolerance):
     options = {name: settings.pop(name) for name in ("clip", "entropy", "floor") if name in settings}
     problem = make_problem(dtype=dtype, **settings)
     assert_same(problem, tolerance, **options)
-    layout, controller, params, memory, _, _, limit = problem
-    expected = machine.produce(layout, controller, params, memory, limit)
-    assert torch.equal(kernels.produce(layout, controller, params, memory, limit, kernel=FUSED), expected)
+    machines, batch = problem
+    expected = machine.produce(machines, batch.memory, batch.limit)
+    assert torch.equal(kernels.produce(machines, batch.memory, batch.limit, kernel=FUSED), expected)
 
 
 @pytest.mark.parametrize("case", ["as trained", "lstm, clipped hard", "two registers, small memory"])
@@ -141,7 +131,7 @@ def test_clipping_bites(case):
 def test_near_one_hot_circuits(repetitions, strength, dtype, tolerance):
     """Circuits that nearly choose one source each, as trained machines' do: from the output layer's biases."""
     problem = make_problem(repetitions=repetitions, dtype=dtype, cells=10, seed=3)
-    layout, params = problem[0], problem[2]
+    layout, params = problem[0].layout, problem[0].params
     generator = torch.Generator().manual_seed(1)
     sources = torch.stack([torch.randint(slot.width, (2,), generator=generator) for slot in layout.slots], -1)
     params["output_weight"] *= 0.1
@@ -153,7 +143,7 @@ def test_near_one_hot_circuits(repetitions, strength, dtype, tolerance):
 def test_one_hot_circuits_keep_integers(dtype):
     """With weights of exactly 0 and 1 the tape holds integers: likelihoods are 0 or log floor per cell, no rounding."""
     problem = make_problem(dtype=dtype, repetitions=2, cells=19, seed=5)
-    layout, params = problem[0], problem[2]
+    layout, params = problem[0].layout, problem[0].params
     generator = torch.Generator().manual_seed(2)
     sources = torch.stack([torch.randint(slot.width, (2,), generator=generator) for slot in layout.slots], -1)
     params["output_weight"].zero_()
@@ -169,7 +159,7 @@ def test_one_hot_circuits_keep_integers(dtype):
 @pytest.mark.parametrize("name", ["first_weight", "output_weight", "output_bias"])
 def test_nan_stays_nan(kind, name):
     problem = make_problem(kind=kind, dtype=torch.float32, population=2)
-    problem[2][name][1, ..., 0] = math.nan
+    problem[0].params[name][1, ..., 0] = math.nan
     outcome, gradients = run(FUSED, problem)
     assert outcome.log_likelihood[0, 1].isnan().all() and outcome.entropy[0, 1].isnan().all()
     assert outcome.log_likelihood[:, 0].isfinite().all()
@@ -196,10 +186,10 @@ def test_outcomes_do_not_share_memory():
     problems = [make_problem(seed=seed, cells=cells) for seed, cells in ((0, 12), (1, 30))]
     alone = [run(FUSED, problem)[1] for problem in problems]
     losses, leaves = [], []
-    for layout, controller, params, memory, target, mask, limit in problems:
-        leaves.append({name: param.clone().requires_grad_() for name, param in params.items()})
-        outcome = kernels.unroll(layout, controller, leaves[-1], memory, target, mask, limit, want_entropy=True)
-        losses.append(-(machine.stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum())
+    for machines, batch in problems:
+        leaves.append({name: param.clone().requires_grad_() for name, param in machines.params.items()})
+        outcome = kernels.unroll(replace(machines, params=leaves[-1]), batch, RunOptions(want_entropy=True))
+        losses.append(-(machine.stop_probs(outcome.stop_logits, batch.limit) * outcome.log_likelihood).sum())
         weights = torch.linspace(0, 1, outcome.entropy.numel()).view_as(outcome.entropy)
         losses[-1] = losses[-1] - (outcome.entropy * weights).sum()
     sum(losses).backward()
@@ -208,19 +198,16 @@ def test_outcomes_do_not_share_memory():
 
 
 def test_only_part_of_the_outcome_is_used():
-    problem = make_problem()
-    layout, controller, params, memory, target, mask, limit = problem
+    machines, batch = make_problem()
     for part in ("log_likelihood", "stop_logits", "entropy"):
         gradients = []
         for kernel in ("reference", FUSED):
-            leaves = {name: param.clone().requires_grad_() for name, param in params.items()}
-            outcome = kernels.unroll(
-                layout, controller, leaves, memory, target, mask, limit, want_entropy=True, kernel=kernel
-            )
-            running = torch.arange(int(limit.max())).view(-1, 1, 1) < limit
+            leaves = {name: param.clone().requires_grad_() for name, param in machines.params.items()}
+            outcome = kernels.unroll(replace(machines, params=leaves), batch, RunOptions(want_entropy=True), kernel)
+            running = torch.arange(int(batch.limit.max())).view(-1, 1, 1) < batch.limit
             (getattr(outcome, part) * running).sum().backward()
             gradients.append(leaves)
-        for name in params:
+        for name in machines.params:
             assert relative(gradients[1][name].grad, gradients[0][name].grad) < 1e-9
 
 
@@ -230,10 +217,10 @@ def test_denormal_mode_is_left_as_it_was():
 
 
 def test_no_gradient_wanted():
-    layout, controller, params, memory, target, mask, limit = make_problem()
-    expected = machine.unroll(layout, controller, params, memory, target, mask, limit)
+    problem = make_problem()
+    expected = machine.unroll(*problem)
     with torch.no_grad():
-        found = kernels.unroll(layout, controller, params, memory, target, mask, limit)
+        found = kernels.unroll(*problem)
     assert relative(found.log_likelihood, expected.log_likelihood) < 1e-12
     assert found.entropy is None and not found.log_likelihood.requires_grad
 
@@ -282,17 +269,17 @@ def test_the_cache_key_depends_on_all_that_is_compiled(tmp_path):
 
 @pytest.mark.parametrize("change", ["memory", "target", "limit", "cells", "dtype"])
 def test_bad_arguments(change):
-    layout, controller, params, memory, target, mask, limit = make_problem(cells=1 if change == "cells" else 12)
+    machines, batch = make_problem(cells=1 if change == "cells" else 12)
     if change == "memory":
-        memory[0, 0, 0] = 12
+        batch.memory[0, 0, 0] = 12
     if change == "target":
-        target[1, 1, 1] = -1
+        batch.target[1, 1, 1] = -1
     if change == "limit":
-        limit[1, 1] = 0
+        batch.limit[1, 1] = 0
     if change == "dtype":
-        params = {name: param.half() for name, param in params.items()}
+        machines = replace(machines, params={name: param.half() for name, param in machines.params.items()})
     with pytest.raises(ValueError):
-        kernels.unroll(layout, controller, params, memory, target, mask, limit, kernel=FUSED)
+        kernels.unroll(machines, batch, kernel=FUSED)
 
 
 @njit

@@ -1,5 +1,7 @@
 """The reference machine: gradients, invariants, one-hot circuits against an interpreter on Python integers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,22 +9,24 @@ from nram.machine.circuit import Layout
 from nram.machine.controller import init_member, make_controller
 from nram.machine.discrete import discrete_timestep, produce_discrete
 from nram.machine.modules import MODULES
-from nram.machine.run import produce, unroll
+from nram.machine.run import Machines, RunOptions, produce, unroll
 from nram.machine.stopping import median_stop, stop_probs
 from nram.machine.timestep import initial_registers, one_hot_memory, timestep
+from nram.tasks import Batch
 
 DOUBLE = torch.float64
 
 
-def make_machine(
+def make_machines(
     kind="mlp", population=2, registers=3, repetitions=1, hidden=5, seed=0, dtype=DOUBLE, scale=1.0, stop=0.0
 ):
+    """Machines with random parameters."""
     layout = Layout(registers, repetitions)
     controller = make_controller(kind, layout, hidden)
     generator = torch.Generator().manual_seed(seed)
     members = [init_member(controller, generator, scale, stop) for _ in range(population)]
     params = {name: torch.stack([member[name] for member in members]).to(dtype) for name in members[0]}
-    return layout, controller, params
+    return Machines(layout, controller, params)
 
 
 def make_batch(population=2, batch=3, num_cells=5, limits=(1, 4), seed=0):
@@ -31,7 +35,7 @@ def make_batch(population=2, batch=3, num_cells=5, limits=(1, 4), seed=0):
     memory, target = torch.randint(num_cells, (2, *shape), generator=generator)
     mask = torch.rand(shape, generator=generator) < 0.5
     limit = torch.randint(limits[0], limits[1] + 1, (population, batch), generator=generator)
-    return memory, target, mask, limit
+    return Batch(memory, target, mask, limit, difficulty=limit)
 
 
 def interpret(layout, sources, registers, memory):
@@ -113,29 +117,27 @@ def test_gradcheck_of_one_timestep(repetitions):
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_gradcheck_of_a_short_run(kind):
-    layout, controller, params = make_machine(kind, population=1, registers=2, hidden=2)
-    memory, target, mask, limit = make_batch(population=1, batch=2, limits=(2, 3), num_cells=4)
-    names = list(params)
+    machines = make_machines(kind, population=1, registers=2, hidden=2)
+    batch = make_batch(population=1, batch=2, limits=(2, 3), num_cells=4)
 
     def run(*values):
-        outcome = unroll(
-            layout, controller, dict(zip(names, values, strict=True)), memory, target, mask, limit, want_entropy=True
-        )
-        loss = -(stop_probs(outcome.stop_logits, limit) * outcome.log_likelihood).sum(0)
+        params = dict(zip(machines.params, values, strict=True))
+        outcome = unroll(replace(machines, params=params), batch, RunOptions(want_entropy=True))
+        loss = -(stop_probs(outcome.stop_logits, batch.limit) * outcome.log_likelihood).sum(0)
         return loss, outcome.entropy
 
-    assert torch.autograd.gradcheck(run, [params[name].requires_grad_() for name in names], atol=1e-6)
+    assert torch.autograd.gradcheck(run, [value.requires_grad_() for value in machines.params.values()], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_activation_clipping_changes_gradients_only_and_bounds_them(kind):
-    layout, controller, params = make_machine(kind)
+    machines = make_machines(kind)
     batch = make_batch(limits=(3, 4))
     gradients = []
     for clip in (None, 1e6, 1e-3):
-        leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
-        outcome = unroll(layout, controller, leaves, *batch, clip=clip)
-        loss = -(stop_probs(outcome.stop_logits, batch[3]) * outcome.log_likelihood).sum()
+        leaves = {name: value.clone().requires_grad_() for name, value in machines.params.items()}
+        outcome = unroll(replace(machines, params=leaves), batch, RunOptions(clip))
+        loss = -(stop_probs(outcome.stop_logits, batch.limit) * outcome.log_likelihood).sum()
         loss.backward()
         gradients.append((loss.item(), leaves["output_bias"].grad))
     (loss, free), (loose_loss, loose), (tight_loss, tight) = gradients
@@ -146,12 +148,12 @@ def test_activation_clipping_changes_gradients_only_and_bounds_them(kind):
 
 
 def test_rows_sum_to_one_after_100_timesteps():
-    layout, controller, params = make_machine(repetitions=2, dtype=torch.float32, scale=2.0)
-    memory, *_ = make_batch(num_cells=8)
+    machines = make_machines(repetitions=2, dtype=torch.float32, scale=2.0)
+    layout, memory = machines.layout, make_batch(num_cells=8).memory
     registers = initial_registers(layout, memory.shape[:2], 8, torch.float32)
     tape, state = one_hot_memory(memory, torch.float32), ()
     for _ in range(100):
-        outputs, state = controller.step(params, registers[..., 0], state)
+        outputs, state = machines.controller.step(machines.params, registers[..., 0], state)
         registers, tape = timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)
     assert (registers.sum(-1) - 1).abs().max() < 1e-5
     assert (tape.sum(-1) - 1).abs().max() < 1e-5
@@ -178,40 +180,33 @@ def test_stop_probabilities():
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_wrong_cells_are_those_of_the_produced_memory(kind):
-    layout, controller, params = make_machine(kind, scale=2.0, stop=-1.5)
-    memory, target, mask, limit = make_batch(batch=40, num_cells=8, limits=(1, 9))
-    outcome = unroll(layout, controller, params, memory, target, mask, limit)
-    produced = produce(layout, controller, params, memory, limit)
-    assert torch.equal(((produced != target) & mask).sum(-1), outcome.wrong_cells)
+    machines = make_machines(kind, scale=2.0, stop=-1.5)
+    batch = make_batch(batch=40, num_cells=8, limits=(1, 9))
+    outcome = unroll(machines, batch)
+    produced = produce(machines, batch.memory, batch.limit)
+    assert torch.equal(((produced != batch.target) & batch.mask).sum(-1), outcome.wrong_cells)
     assert len(outcome.stop_step.unique()) > 3
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_sharp_machines_and_their_discretized_form_agree(kind):
     members = 8
-    layout, controller, params = make_machine(kind, population=members, scale=1e5, dtype=torch.float32, stop=-1e5)
-    memory, *_ = make_batch(population=members, batch=64, num_cells=12)
+    machines = make_machines(kind, population=members, scale=1e5, dtype=torch.float32, stop=-1e5)
+    memory = make_batch(population=members, batch=64, num_cells=12).memory
     limit = torch.full((members, 64), 6)
-    fuzzy = produce(layout, controller, params, memory, limit)
-    discrete = torch.stack(
-        [
-            produce_discrete(
-                layout, controller, {name: value[p : p + 1] for name, value in params.items()}, memory[p], limit[p]
-            )
-            for p in range(members)
-        ]
-    )
+    fuzzy = produce(machines, memory, limit)
+    discrete = produce_discrete(machines, memory, limit)
     assert (fuzzy == discrete).all(-1).float().mean() > 0.9
     assert (fuzzy != memory).any(-1).float().mean() > 0.3
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_the_controller_does_not_depend_on_the_memory_size(kind):
-    layout, controller, params = make_machine(kind, population=1)
+    machines = make_machines(kind, population=1)
     for num_cells in (4, 40):
-        memory, _, _, limit = make_batch(population=1, num_cells=num_cells)
-        assert produce(layout, controller, params, memory, limit).shape == memory.shape
-    assert {name: tuple(value.shape[1:]) for name, value in params.items()} == controller.shapes()
+        batch = make_batch(population=1, num_cells=num_cells)
+        assert produce(machines, batch.memory, batch.limit).shape == batch.memory.shape
+    assert {name: tuple(value.shape[1:]) for name, value in machines.params.items()} == machines.controller.shapes()
 
 
 def test_layout_covers_every_logit_once():

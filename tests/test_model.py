@@ -39,10 +39,10 @@ def test_a_loaded_machine_runs_as_the_definition_does(tmp_path, kind):
     loaded = nram.load(write_run(tmp_path / "run", machine))
     memory = torch.randint(11, (40, 11), generator=torch.Generator().manual_seed(1))
     limit = torch.randint(1, 9, (40,), generator=torch.Generator().manual_seed(2))
-    given = machine.layout, machine.controller, machine.population_params
-    expected = produce(*given, memory[None], limit[None])[0]
+    expected = produce(machine.machines, memory[None], limit[None])[0]
     assert torch.equal(loaded.run(memory, limit), expected)
-    assert torch.equal(loaded.discretize().run(memory, limit), produce_discrete(*given, memory, limit))
+    discrete = produce_discrete(machine.machines, memory[None], limit[None])[0]
+    assert torch.equal(loaded.discretize().run(memory, limit), discrete)
     assert (expected != memory).any()
 
 

@@ -18,7 +18,9 @@ from nram.experiments import run as experiment
 from nram.kernels.cpu.passes import Pass, Workspace
 from nram.machine.circuit import Layout
 from nram.machine.controller import init_member, make_controller
+from nram.machine.run import Machines, RunOptions
 from nram.machine.timestep import initial_registers, one_hot_memory, timestep
+from nram.tasks import Batch
 from nram.training.config import TrainConfig
 from nram.training.population import Population
 
@@ -117,7 +119,7 @@ def long_run(kind, repetitions):
     member = init_member(controller, torch.Generator().manual_seed(5), output_scale=4.0, stop_bias=-30.0)
     params = {name: value[None] for name, value in member.items()}
     memory = torch.randint(CELLS, (1, BATCH, CELLS), generator=torch.Generator().manual_seed(6))
-    return layout, controller, params, memory
+    return Machines(layout, controller, params), memory
 
 
 def assert_distributions(rows):
@@ -128,7 +130,8 @@ def assert_distributions(rows):
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 @pytest.mark.parametrize("repetitions", [1, 2])
 def test_tape_and_registers_stay_distributions_over_a_thousand_timesteps(kind, repetitions):
-    layout, controller, params, memory = long_run(kind, repetitions)
+    machines, memory = long_run(kind, repetitions)
+    layout, controller, params = machines.layout, machines.controller, machines.params
     registers = initial_registers(layout, (1, BATCH), CELLS, torch.float32)
     tape, state = one_hot_memory(memory, torch.float32), controller.initial_state(params, BATCH)
     for _ in range(STEPS):
@@ -142,10 +145,10 @@ def test_tape_and_registers_stay_distributions_over_a_thousand_timesteps(kind, r
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 @pytest.mark.parametrize("repetitions", [1, 2])
 def test_so_they_do_in_the_fused_kernel(kind, repetitions):
-    layout, controller, params, memory = long_run(kind, repetitions)
+    machines, memory = long_run(kind, repetitions)
     workspace, limit = Workspace(), torch.full((1, BATCH), STEPS)
-    run = Pass(layout, controller, params, memory, memory, memory >= 0, limit, clip=None, want_entropy=False,
-               log_floor=1e-6, workspace=workspace, keep=True)  # fmt: skip
+    batch = Batch(memory, memory, memory >= 0, limit, difficulty=limit)
+    run = Pass(machines, batch, RunOptions(), workspace=workspace, keep=True)
     sizes = run.sizes
     assert sizes.kept == STEPS + 1
     shape = {"tapes": (BATCH, sizes.kept, CELLS, sizes.stride), "values": (BATCH, sizes.kept, -1, sizes.stride)}
@@ -159,11 +162,9 @@ def test_so_they_do_in_the_fused_kernel(kind, repetitions):
 
 
 def test_a_run_of_a_thousand_timesteps_is_the_same_on_both():
-    layout, controller, params, memory = long_run("mlp", 1)
+    machines, memory = long_run("mlp", 1)
     limit = torch.full((1, BATCH), STEPS)
     began = time.monotonic()
-    produced = [
-        kernels.produce(layout, controller, params, memory, limit, kernel=kernel) for kernel in ("cpu", "reference")
-    ]
+    produced = [kernels.produce(machines, memory, limit, kernel) for kernel in ("cpu", "reference")]
     assert time.monotonic() - began < 60
     assert produced[0].equal(produced[1])

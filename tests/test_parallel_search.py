@@ -40,7 +40,7 @@ def test_a_half_done_population_spends_what_is_left_of_its_budget(tmp_path, monk
     parallel_search.search_in_parallel(config(), tmp_path, 1)
     (tmp_path / "population-0000" / "finished.json").unlink()
     asked = []
-    monkeypatch.setattr(parallel_search, "search", lambda config, *_, **__: asked.append(config.budget_seconds))
+    monkeypatch.setattr(parallel_search, "search", lambda config, *_, **__: asked.append(config.budget.seconds))
     parallel_search.search_in_parallel(config(budget_seconds=9.0), tmp_path, 1, resume=True)
     assert asked == [pytest.approx(9.0 - search.load_trials(tmp_path / "population-0000")["search_seconds"].max())]
     assert 0 < asked[0] < 7.1

@@ -1,6 +1,7 @@
 """Pictures of programs and the history of a fuzzy run: what they show, and that they can be written as SVG."""
 
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -103,9 +104,10 @@ def test_history_is_the_run_of_the_reference():
     machine, memory = hand_made("copy", 6.0), torch.tensor([4, 1, 2, 3, 0, 0, 0, 0])
     run = history.record(machine, memory, 7)
     for limit in (1, 4, 7):
-        sure = machine.population_params | {"output_bias": torch.zeros_like(machine.population_params["output_bias"])}
-        sure["output_bias"][..., -1] = -1e4  # stops at no earlier time
-        produced = produce(machine.layout, machine.controller, sure, memory[None, None], torch.tensor([[limit]]))
+        sure = machine.params | {"output_bias": torch.zeros_like(machine.params["output_bias"])}
+        sure["output_bias"][-1] = -1e4  # stops at no earlier time
+        sure = replace(machine, params=sure)
+        produced = produce(sure.machines, memory[None, None], torch.tensor([[limit]]))
         assert run.tapes[limit].argmax(-1).tolist() == produced[0, 0].tolist()
     assert run.registers.shape == (8, 4, 8) and run.stop_probs.sum().item() == pytest.approx(1)
 

@@ -60,7 +60,7 @@ def random_examples(num_cells, seed=0, batch=40, longest=25):
 
 
 def by_definition(machine, memory, limit):
-    return produce_discrete(machine.layout, machine.controller, machine.population_params, memory, limit).tolist()
+    return produce_discrete(machine.machines, memory[None], limit[None])[0].tolist()
 
 
 def run_all(program, memory, limit):

@@ -59,10 +59,10 @@ def test_run(instance, kind, kernel):
                 each.run(memory, limit)
             one_line(caught.value)
         return
-    given = machine.layout, machine.controller, machine.population_params
     before = memory.clone()
-    assert torch.equal(machine.run(memory, limit), produce(*given, memory[None], limit[None])[0])
-    assert torch.equal(machine.discretize().run(memory, limit), produce_discrete(*given, memory, limit))
+    assert torch.equal(machine.run(memory, limit), produce(machine.machines, memory[None], limit[None])[0])
+    expected = produce_discrete(machine.machines, memory[None], limit[None])[0]
+    assert torch.equal(machine.discretize().run(memory, limit), expected)
     assert torch.equal(memory, before)
 
 

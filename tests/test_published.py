@@ -7,6 +7,7 @@ from nram import kernels, tasks
 from nram.machine.circuit import Layout
 from nram.machine.controller import LSTM
 from nram.machine.discrete import discrete_timestep
+from nram.machine.run import Machines
 from nram.machine.timestep import initial_registers, one_hot_memory, timestep
 from nram.program import PUBLISHED, Circuit, Program, first_failure, published, try_lengths
 from nram.results import paper_execution
@@ -96,7 +97,8 @@ def test_machine_with_a_hand_made_mlp_runs_the_published_execution(task, kernel)
     expected = [cells for cells, _, _ in rows(task)]
     limit = torch.arange(1, len(expected))
     memory = torch.tensor(expected[0]).repeat(len(limit), 1)
-    produced = kernels.produce(program.layout, controller, params, memory[None], limit[None], kernel=kernel)
+    machines = Machines(program.layout, controller, params)
+    produced = kernels.produce(machines, memory[None], limit[None], kernel)
     assert produced[0].tolist() == expected[1:]
 
 
@@ -140,9 +142,8 @@ def test_kernels_hold_the_published_registers_and_arguments(task, kernel):
             shows.append([*wired[:t], Circuit(layout, tuple(inputs), wired[t].registers)])
         controller, params = clock(layout, shows)
         memory = torch.tensor(expected[0][0]).expand(len(shows), 1, -1).contiguous()
-        produced = kernels.produce(
-            layout, controller, params, memory, torch.full((len(shows), 1), t + 1), kernel=kernel
-        )
+        limit = torch.full((len(shows), 1), t + 1)
+        produced = kernels.produce(Machines(layout, controller, params), memory, limit, kernel)
         assert produced[:, 0, 0].tolist() == values, f"timestep {t + 1}"
 
 

@@ -11,9 +11,10 @@ from nram.__main__ import main
 from nram.experiments import studies, study_plans, study_tables
 from nram.experiments.launch import launch
 from nram.report import curves
-from nram.training import loop as train
-from nram.training import population
 from nram.training.config import TrainConfig
+from nram.training.loop import train
+from nram.training.population import Population
+from nram.training.step import train_step
 
 TINY = {
     "task": "listk",
@@ -45,7 +46,7 @@ def tiny(**changes):
 
 def rows_of(config, left_out=()):
     rows = []
-    train.train(config, progress=False, left_out=left_out, on_trial=lambda row, machine: rows.append(dict(row)))
+    train(config, progress=False, left_out=left_out, on_trial=lambda trial, _: rows.append(dataclasses.asdict(trial)))
     frame = pd.DataFrame(rows).set_index("trial").sort_index()
     return frame.drop(columns=["seconds", "next_verification", "polished"])
 
@@ -71,25 +72,26 @@ def test_the_restart_rule_only_cuts_trials_short():
 
 def test_a_seed_has_the_same_first_parameters_with_and_without_noise_and_entropy():
     task = tasks.get("listk")
-    plain = population.Population(tiny(), task)
+    plain = Population(tiny(), task).members.theta
     for changes in ({"noise_scale": 0.0}, {"entropy": (0.0, 0.0)}, {"curriculum": False}, {"activation_clip": None}):
-        assert torch.equal(population.Population(tiny(**changes), task).theta, plain.theta)
+        assert torch.equal(Population(tiny(**changes), task).members.theta, plain)
 
 
 def test_members_that_stay_keep_all_that_is_theirs():
-    members = population.Population(tiny(), tasks.get("listk"))
+    population = Population(tiny(), tasks.get("listk"))
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        population.train_step(members, generator)
-    before = {name: getattr(members, name).clone() for name in population.PER_MEMBER}
-    members.keep([1, 4])
-    assert len(members) == 2 and members.places.tolist() == [1, 4]
-    assert [members.row(member)["trial"] for member in range(2)] == [1, 4]
-    for name, value in before.items():
-        assert torch.equal(getattr(members, name), value[[1, 4]])
-    population.train_step(members, generator)
+        train_step(population, generator)
+    before = {name: value.clone() for name, value in population.members.tensors().items()}
+    population.keep([1, 4])
+    assert len(population) == 2 and population.members.place.tolist() == [1, 4]
+    assert [population.trial(member).trial for member in range(2)] == [1, 4]
+    for name, value in population.members.tensors().items():
+        assert torch.equal(value, before[name][[1, 4]]), name
+    train_step(population, generator)
+    members = population.members
     assert members.age.tolist() == [4, 4] and not torch.equal(members.theta, before["theta"][[1, 4]])
-    for name, value in members.params.items():
+    for name, value in population.machines.params.items():
         assert value.data_ptr() >= members.theta.data_ptr() and value.shape[0] == 2, name
 
 
@@ -226,9 +228,10 @@ def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
         plan = study_plans.configurations(name)
         assert len({study_plans.BASE_SEED} | {config.seed for config in plan.values()}) == 1
         for config in plan.values():
-            assert not config.replacement and config.keep_going and config.trial_batches
+            assert not config.population.replacement and config.population.keep_going
+            assert config.population.trial_batches
             for drawn in study_plans.DRAWN:
-                low, high = getattr(config, drawn)
+                low, high = getattr(config.draws, drawn)
                 assert low == high
 
 
@@ -258,5 +261,6 @@ def test_a_recorded_settings_hyperparameters_are_those_of_its_solved_seed():
     config = study_plans.configurations("rates")["copy", "recipe"]
     recorded = results.load_run(results.CHECKOUT / "results" / "recorded" / "copy")
     solved = recorded.trials[recorded.trials["solved"]].iloc[0]
-    assert config.learning_rate == (solved["learning_rate"],) * 2 and config.hidden == recorded.config["hidden"]
-    assert dataclasses.replace(config, seed=0).noise_eta == (solved["noise_eta"],) * 2
+    assert config.draws.learning_rate == (solved["learning_rate"],) * 2
+    assert config.draws.noise_eta == (solved["noise_eta"],) * 2
+    assert config.machine.hidden == recorded.config["hidden"]

@@ -99,12 +99,7 @@ def test_polishing_makes_a_solved_machine_sharper_and_never_worse():
     batch = tasks.get("access").sample(torch.full((200,), 4), 12, torch.Generator().manual_seed(5))
 
     def mean_loss(machine):
-        outcome = unroll(
-            machine.layout,
-            machine.controller,
-            machine.population_params,
-            *(each[None] for each in (batch.memory, batch.target, batch.mask, batch.limit)),
-        )
+        outcome = unroll(machine.machines, batch.split(1))
         return population.loss_per_example(outcome, batch.limit[None]).mean().item()
 
     polished, verification = train.polish(result.machine, dataclasses.replace(settings, polish_batches=200))

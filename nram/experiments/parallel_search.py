@@ -7,7 +7,6 @@ holds the trials of all.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +41,7 @@ def search_in_parallel(
         raise ValueError(f"{folder} holds a search that is no list of populations: name another folder")
     if not resume and _population_folders(folder):
         raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
-    calls = [(replace(config, seed=config.seed + k), _population_folder(folder, k)) for k in range(populations)]
+    calls = [(config.replace(seed=config.seed + k), _population_folder(folder, k)) for k in range(populations)]
     for done, text in enumerate(launch(run_population, calls, logs=folder / "slurm", **launcher), start=1):
         say(f"{done} of {populations}: {text}")
     merged = merge_trials(folder)
@@ -53,12 +52,12 @@ def search_in_parallel(
 def run_population(config: TrainConfig, folder: Path) -> str:
     """Search with one population, or with what is left of its budget; what became of it, in words."""
     mark = folder / "finished.json"
-    if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget_seconds):
+    if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget.seconds):
         begun = (folder / "trials.csv").exists()
         spent = load_trials(folder)["search_seconds"].max() if begun else 0.0
-        left = config.budget_seconds - (0.0 if pd.isna(spent) else float(spent))
-        search(replace(config, budget_seconds=max(0.0, left)), folder, resume=begun, progress=False)
-        results.write_text(mark, json.dumps({"budget_seconds": config.budget_seconds}) + "\n")
+        left = config.budget.seconds - (0.0 if pd.isna(spent) else float(spent))
+        search(config.replace(budget_seconds=max(0.0, left)), folder, resume=begun, progress=False)
+        results.write_text(mark, json.dumps({"budget_seconds": config.budget.seconds}) + "\n")
     rows = load_trials(folder)
     return f"seed {config.seed}: {len(rows)} started, {int(rows['solved'].sum())} solved"
 

@@ -1,7 +1,7 @@
 """A whole run: train, evaluate, save."""
 
 import time
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import tqdm
@@ -10,8 +10,9 @@ from nram import kernels, model, results, tasks
 from nram.evaluate import Evaluation, evaluate, summarize
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
-from nram.training.config import TrainConfig
-from nram.training.loop import TrainResult, task_of, train
+from nram.training.config import TrainConfig, task_of
+from nram.training.loop import TrainResult, train
+from nram.training.verification import Verification
 
 __all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "restore", "run", "save"]
 
@@ -37,8 +38,8 @@ def evaluate_result(
     return evaluate(
         result.machine,
         task_of(config, task),
-        train_difficulty=config.train_difficulty,
-        num_cells=config.num_cells,
+        train_difficulty=config.examples.train_difficulty,
+        num_cells=config.examples.num_cells,
         cases=cases,
         seed=config.seed + 1,
         progress=_bar(progress),
@@ -68,7 +69,7 @@ def save(
         "members_started": result.members_started,
         "members_solved": result.members_solved,
         "members_dead": result.members_dead,
-        **{f"verification_{key}": value for key, value in result.verification.items()},
+        **{f"verification_{key}": value for key, value in asdict(result.verification).items()},
         **evaluation.metrics,
     }
     kernel = kernels.resolve(result.config.kernel, result.config.device)
@@ -99,20 +100,21 @@ def restore(folder: str | Path) -> tuple[TrainResult, Evaluation]:
     """
     saved = results.load_run(folder)
     trials = saved.trials if "parent" in saved.trials else saved.trials.assign(parent=-1)
-    known = {each.name for each in fields(TrainConfig)}
     metrics, before = saved.metrics, "verification_"
     result = TrainResult(
         machine=model.load(folder),
-        config=TrainConfig.from_dict({name: value for name, value in saved.config.items() if name in known}),
+        config=TrainConfig.from_dict(saved.config),
         solved=metrics["solved"],
         stopped_by=metrics["stopped_by"],
-        verification={name.removeprefix(before): metrics[name] for name in metrics if name.startswith(before)},
+        verification=Verification(
+            **{name.removeprefix(before): metrics[name] for name in metrics if name.startswith(before)}
+        ),
         history=saved.history,
         trials=trials,
         batches=metrics["batches"],
         seconds=metrics["training_seconds"],
     )
-    train_difficulty = result.config.train_difficulty
+    train_difficulty = result.config.examples.train_difficulty
     return result, Evaluation(summarize(saved.generalization, train_difficulty), saved.generalization)
 
 

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +22,7 @@ from nram.results.files import locked, write_bytes, write_text
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
 from nram.training.loop import train
+from nram.training.population import Trial
 
 __all__ = ["load_trials", "search", "success_rate", "wilson_interval"]
 
@@ -42,7 +42,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
     `nram.results.files.Busy` if another process searches there.
     """
     folder = Path(folder)
-    config = replace(config, keep_going=True)
+    config = config.replace(keep_going=True)
     settings = config.to_dict()
     if (folder / "config.json").exists() and not resume:
         raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
@@ -52,19 +52,19 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
         call = _record_call(folder, settings, config)
         known = set(load_trials(folder)["trial"])
 
-        def on_trial(row: dict, machine: Machine | None) -> None:
-            if row["trial"] in known:
+        def on_trial(trial: Trial, machine: Machine | None) -> None:
+            if trial.trial in known:
                 return  # the process was killed after this trial ended and before it saved its state
             if machine is not None:
-                _save_machine(folder / "machines" / str(row["trial"]), settings, machine)
-            row = {**row, "seed": config.seed, "search_seconds": round(row["seconds"], 1), "call": call}
+                _save_machine(folder / "machines" / str(trial.trial), settings, machine)
+            row = trial.row() | {"seed": config.seed, "search_seconds": round(trial.seconds, 1), "call": call}
             _append(folder, [row])
 
-        whole = {"budget_seconds": seconds + config.budget_seconds}
-        if config.budget_batches is not None:
-            whole["budget_batches"] = batches + config.budget_batches
+        whole = {"budget_seconds": seconds + config.budget.seconds}
+        if config.budget.batches is not None:
+            whole["budget_batches"] = batches + config.budget.batches
         train(
-            replace(config, **whole),
+            config.replace(**whole),
             progress=progress,
             checkpoint=checkpoint,
             first_trial=first_trial,

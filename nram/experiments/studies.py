@@ -30,8 +30,9 @@ from nram.experiments.launch import launch
 from nram.experiments.study_plans import SEEDS, STUDIES, configurations
 from nram.model import FORMAT
 from nram.results.files import hold
-from nram.training.config import FORMER, TrainConfig
+from nram.training.config import TrainConfig
 from nram.training.loop import train
+from nram.training.population import Trial
 
 __all__ = ["load_study", "run_block", "run_study"]
 
@@ -131,7 +132,7 @@ def _differing(before: dict, settings: dict) -> str:
         key = held["setting"], held["variant"]
         if key not in asked:
             return f"{', '.join(key)} is no longer in its plan"
-        known = {name: value for name, value in held.items() if name not in ("setting", "variant", *FORMER)}
+        known = {name: value for name, value in held.items() if name not in ("setting", "variant")}
         for name, value in TrainConfig.from_dict(known).to_dict().items():
             if value != asked[key][name]:
                 return f"{name} {value} instead of {asked[key][name]} in {', '.join(key)}"
@@ -142,7 +143,7 @@ def _calls(blocks: Path, plan: Plan, number: int, ended: set[tuple[str, str, int
     """The arguments of `run_block` for every population with a trial that has not ended."""
     origin = results.collect_provenance({}, seconds=0.0, kernel="")  # of the code that runs now
     commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")
-    size = next(iter(plan.values())).population
+    size = next(iter(plan.values())).population.size
     return [
         (blocks, *key, config, first, min(first + size, number), commit)
         for first in range(0, number, size)
@@ -174,9 +175,9 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
             raise ValueError(f"another process is at work on {path}")
         _mend(path)
         done = _read_trials(path, COLUMNS)
-        places = range(first, first + config.population)
+        places = range(first, first + config.population.size)
         left_out = set(done["trial"]) | set(range(end, places.stop))
-        if len(left_out) < config.population:
+        if len(left_out) < config.population.size:
             origin = {"setting": setting, "variant": variant, "seed": config.seed, "commit": commit}
             _run_trials(file, origin, config, first, left_out)
     rows = _read_trials(path, COLUMNS)
@@ -186,7 +187,7 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
 def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int]) -> None:
     """Append each trial's row to an open file as the trial ends; origin: columns that all rows share."""
     kernels.warm_up(config.kernel, config.device)
-    size = config.population - len(left_out)
+    size = config.population.size - len(left_out)
     spent, then = 0.0, time.process_time()  # CPU seconds of each trial that is still running
 
     def spend() -> float:
@@ -195,10 +196,10 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         spent, then = spent + (now - then) / size, now
         return round(spent, 3)
 
-    def on_trial(row: dict, machine) -> None:
+    def on_trial(trial: Trial, machine) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writerow({**row, **origin, "rises": row["rises"].strip(), "cpu_seconds": spend()})
+        writer.writerow({**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()})
         file.write(text.getvalue())
         file.flush()
         os.fsync(file.fileno())

@@ -6,7 +6,7 @@ A study fixes whatever a seed would draw at random: to the recorded seed's value
 """
 
 from nram import results
-from nram.training.config import FORMER, TrainConfig
+from nram.training.config import TrainConfig
 
 __all__ = ["BASE_SEED", "DRAWN", "SEEDS", "STUDIES", "configurations"]
 
@@ -131,9 +131,8 @@ def _configuration(settings: dict) -> TrainConfig:
         run = results.load_run(results.CHECKOUT / "results" / "recorded" / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
         drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
-        recorded = {name: value for name, value in run.config.items() if name not in FORMER}
-        config = TrainConfig.from_dict({**recorded, **drawn, **settings})
-    loose = [column for column in DRAWN if getattr(config, column)[0] != getattr(config, column)[1]]
+        config = TrainConfig.from_dict({**run.config, **drawn, **settings})
+    loose = [column for column in DRAWN if getattr(config.draws, column)[0] != getattr(config.draws, column)[1]]
     if loose:
         raise ValueError(f"a study's hyperparameters are fixed, these are not: {', '.join(loose)}")
     return config

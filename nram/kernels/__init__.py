@@ -15,9 +15,12 @@ import importlib.util
 import os
 
 import torch
+from torch import Tensor
 
 from nram import machine
 from nram.kernels import fused
+from nram.machine.run import DEFAULTS, Machines, Outcome, RunOptions
+from nram.tasks import Batch
 
 __all__ = ["KERNELS", "narrow_pytorch", "produce", "resolve", "unroll", "warm_up", "will_compile"]
 
@@ -58,20 +61,20 @@ def _module(name: str):
     return None if name == "reference" else importlib.import_module(f"nram.kernels.{name}")
 
 
-def unroll(layout, controller, params, memory, target, mask, limit, *, kernel: str = "auto", **options):
-    """`nram.machine.unroll` by the given kernel: same arguments, same `Outcome`."""
-    module = _module(resolve(kernel, memory.device))
+def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS, kernel: str = "auto") -> Outcome:
+    """`nram.machine.unroll` by the given kernel: the same arguments, the same `Outcome`."""
+    module = _module(resolve(kernel, batch.memory.device))
     if module is None:
-        return machine.unroll(layout, controller, params, memory, target, mask, limit, **options)
-    return fused.unroll(module, layout, controller, params, memory, target, mask, limit, **options)
+        return machine.unroll(machines, batch, options)
+    return fused.unroll(module, machines, batch, options)
 
 
-def produce(layout, controller, params, memory, limit, *, kernel: str = "auto"):
-    """`nram.machine.produce` by the given kernel: LongTensor[P, B, M]."""
+def produce(machines: Machines, memory: Tensor, limit: Tensor, kernel: str = "auto") -> Tensor:
+    """`nram.machine.produce` by the given kernel: memory LongTensor[P, B, M], limit LongTensor[P, B] -> [P, B, M]."""
     module = _module(resolve(kernel, memory.device))
     if module is None:
-        return machine.produce(layout, controller, params, memory, limit)
-    return fused.produce(module, layout, controller, params, memory, limit)
+        return machine.produce(machines, memory, limit)
+    return fused.produce(module, machines, memory, limit)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,7 @@
 
 A kernel module (cpu, gpu) offers `Workspace()` and
 
-    Pass(layout, controller, params, memory, target, mask, limit, *, clip, want_entropy, log_floor, workspace, keep,
-         produce=False)
+    Pass(machines, batch, options, *, workspace, keep, produce=False)
 
 which runs the machine forward on construction and then holds log_likelihood, stop_logits, entropy [T, P, B],
 wrong_cells, stop_step [P, B], and with produce=True produced [P, B, M] (the run may then end at the median stop);
@@ -13,11 +12,14 @@ with keep=True, `.backward(d_log_likelihood, d_stop_logits, d_entropy)` returns 
 """
 
 import threading
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nram.machine.run import Outcome
+from nram.machine.run import DEFAULTS, Machines, Outcome, RunOptions
+from nram.tasks import Batch
 
 __all__ = ["produce", "unroll"]
 
@@ -61,13 +63,14 @@ class _Lease:
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kernel, layout, controller, names, data, options, *params):
+    def forward(ctx, kernel, layout, controller, names, batch, options, *params):
         keep = any(ctx.needs_input_grad)
-        lease = _Lease(kernel, layout, controller, dict(zip(names, params, strict=True)), *data, keep=keep, **options)
+        machines = Machines(layout, controller, dict(zip(names, params, strict=True)))
+        lease = _Lease(kernel, machines, batch, options, keep=keep)
         run = lease.run
         ctx.lease, ctx.names = lease if keep else None, names
         ctx.mark_non_differentiable(run.wrong_cells, run.stop_step)
-        if not options["want_entropy"]:
+        if not options.want_entropy:
             ctx.mark_non_differentiable(run.entropy)
         ctx.set_materialize_grads(False)
         return run.log_likelihood, run.stop_logits, run.entropy, run.wrong_cells, run.stop_step
@@ -76,40 +79,25 @@ class _Unroll(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_log_likelihood, d_stop_logits, d_entropy, *_):
         if ctx.lease is None:
-            raise RuntimeError("the run's history is gone: backward can be called once")
+            raise RuntimeError("the run's kept values are gone: backward can be called once")
         lease, ctx.lease = ctx.lease, None
         gradients = lease.run.backward(d_log_likelihood, d_stop_logits, d_entropy)
         return (None,) * 6 + tuple(gradients[name] for name in ctx.names)
 
 
-def unroll(
-    kernel, layout, controller, params, memory, target, mask, limit, *, clip=None, want_entropy=False, log_floor=1e-6
-) -> Outcome:
+def unroll(kernel, machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> Outcome:
     """`nram.machine.unroll` on the given kernel module."""
-    options = {"clip": clip, "want_entropy": want_entropy, "log_floor": log_floor}
+    names = tuple(machines.params)
     likelihood, stop_logits, entropy, wrong_cells, stop_step = _Unroll.apply(
-        kernel, layout, controller, tuple(params), (memory, target, mask, limit), options, *params.values()
+        kernel, machines.layout, machines.controller, names, batch, options, *machines.params.values()
     )
-    return Outcome(likelihood, stop_logits, entropy if want_entropy else None, wrong_cells, stop_step)
+    return Outcome(likelihood, stop_logits, entropy if options.want_entropy else None, wrong_cells, stop_step)
 
 
 @torch.no_grad()
-def produce(kernel, layout, controller, params, memory, limit):
+def produce(kernel, machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     """`nram.machine.produce` on the given kernel module."""
-    params = {name: value.detach() for name, value in params.items()}
-    mask = torch.zeros_like(memory, dtype=torch.bool)
-    return _Lease(
-        kernel,
-        layout,
-        controller,
-        params,
-        memory,
-        memory,
-        mask,
-        limit,
-        clip=None,
-        want_entropy=False,
-        log_floor=1.0,
-        keep=False,
-        produce=True,
-    ).run.produced
+    params = {name: value.detach() for name, value in machines.params.items()}
+    machines = replace(machines, params=params)
+    batch = Batch(memory, memory, torch.zeros_like(memory, dtype=torch.bool), limit, difficulty=limit)
+    return _Lease(kernel, machines, batch, RunOptions(log_floor=1.0), keep=False, produce=True).run.produced

@@ -5,7 +5,7 @@ from nram.machine.controller import LSTM, MLP, init_member, make_controller
 from nram.machine.cost import loss_per_example
 from nram.machine.discrete import discrete_timestep, produce_discrete
 from nram.machine.modules import MODULES, Module, read, write
-from nram.machine.run import Outcome, circuit_entropy, produce, unroll
+from nram.machine.run import Machines, Outcome, RunOptions, circuit_entropy, produce, unroll
 from nram.machine.stopping import log_stop_probs, median_stop, stop_probs
 from nram.machine.timestep import initial_registers, one_hot_memory, timestep
 
@@ -14,8 +14,10 @@ __all__ = [
     "MLP",
     "MODULES",
     "Layout",
+    "Machines",
     "Module",
     "Outcome",
+    "RunOptions",
     "Slot",
     "circuit_entropy",
     "discrete_timestep",

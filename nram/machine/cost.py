@@ -5,7 +5,9 @@ from torch import Tensor
 from nram.machine.run import Outcome
 from nram.machine.stopping import log_stop_probs, stop_probs
 
-__all__ = ["loss_per_example"]
+__all__ = ["LOSSES", "loss_per_example"]
+
+LOSSES = ("expected", "marginal")
 
 
 def loss_per_example(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nram.machine.circuit import Layout
-from nram.machine.controller import LSTM, MLP
+from nram.machine.run import Machines
 
 __all__ = ["discrete_timestep", "produce_discrete"]
 
@@ -44,24 +44,20 @@ def discrete_timestep(layout: Layout, sources: Tensor, registers: Tensor, memory
 
 
 @torch.no_grad()
-def produce_discrete(
-    layout: Layout, controller: MLP | LSTM, params: dict[str, Tensor], memory: Tensor, limit: Tensor
-) -> Tensor:
-    """The memory that one discretized machine leaves: memory LongTensor[B, M], limit LongTensor[B] -> [B, M].
-
-    params: those of a population of one.
-    """
-    batch = len(memory)
-    memory = memory.clone()
-    registers = memory.new_zeros(batch, layout.num_registers)
+def produce_discrete(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
+    """The memory that discretized machines leave: memory LongTensor[P, B, M], limit LongTensor[P, B] -> [P, B, M]."""
+    layout, controller, params = machines.layout, machines.controller, machines.params
+    population, batch, num_cells = memory.shape
+    memory, limit = memory.reshape(-1, num_cells).clone(), limit.reshape(-1)
+    registers = memory.new_zeros(len(memory), layout.num_registers)
     state = controller.initial_state(params, batch)
-    running = torch.ones(batch, dtype=torch.bool, device=memory.device)
+    running = torch.ones(len(memory), dtype=torch.bool, device=memory.device)
     for t in range(int(limit.max())):
         zeros = (registers == 0).to(params["output_weight"].dtype)
-        outputs, state = controller.step(params, zeros.unsqueeze(0), state)
-        outputs = outputs[0]
+        outputs, state = controller.step(params, zeros.view(population, batch, -1), state)
+        outputs = outputs.flatten(0, 1)
         registers = discrete_timestep(layout, layout.argmax(outputs[:, :-1]), registers, memory, running)
         running &= (outputs[:, -1] < 0) & (t < limit - 1)
         if not running.any():
             break
-    return memory
+    return memory.view(population, batch, num_cells)

@@ -4,6 +4,7 @@ Axes: P population, B batch, T timesteps, R registers, Q modules, M memory cells
 In each timestep the controller reads P(r_i = 0) of every register and emits a circuit, which then runs (section 3).
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,8 +14,38 @@ from nram.machine.circuit import Layout
 from nram.machine.controller import LSTM, MLP
 from nram.machine.stopping import median_stop
 from nram.machine.timestep import initial_registers, one_hot_memory, timestep
+from nram.tasks import Batch
 
-__all__ = ["Outcome", "circuit_entropy", "produce", "unroll"]
+__all__ = ["Machines", "Outcome", "RunOptions", "circuit_entropy", "produce", "unroll"]
+
+
+@dataclass(frozen=True)
+class Machines:
+    """P machines of one shape.
+
+    params: the controllers' parameters by name, each with a leading axis P (see `nram.machine.controller`).
+    """
+
+    layout: Layout
+    controller: MLP | LSTM
+    params: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is differentiated and what it measures.
+
+    clip: bound C1 on the gradients of the activations (appendix B); None for no bound.
+    want_entropy: whether the outcome holds the entropy of the circuits.
+    log_floor: logarithms are taken of max(x, log_floor).
+    """
+
+    clip: float | None = None
+    want_entropy: bool = False
+    log_floor: float = 1e-6
+
+
+DEFAULTS = RunOptions()
 
 
 class Outcome(NamedTuple):
@@ -40,40 +71,28 @@ def circuit_entropy(layout: Layout, packed_logits: Tensor) -> Tensor:
     return -sum((each.exp() * each).sum(-1) for each in log_weights)
 
 
-def unroll(
-    layout: Layout,
-    controller: MLP | LSTM,
-    params: dict[str, Tensor],
-    memory: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    limit: Tensor,
-    *,
-    clip: float | None = None,
-    want_entropy: bool = False,
-    log_floor: float = 1e-6,
-) -> Outcome:
-    """Run every machine on its batch for T = max(limit) timesteps; differentiable with respect to `params`.
+def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> Outcome:
+    """Run every machine on its examples for T = max(limit) timesteps; differentiable with respect to the parameters.
 
-    memory, target LongTensor[P, B, M]; mask BoolTensor[P, B, M] of the output cells; limit LongTensor[P, B].
-    clip: bound C1 on the activations' gradients. log_floor: logarithms are taken of max(x, log_floor).
+    batch: memory, target LongTensor[P, B, M]; mask BoolTensor[P, B, M]; limit LongTensor[P, B] (see `Batch.split`).
     """
-    population, batch, num_cells = memory.shape
+    layout, controller, params = machines.layout, machines.controller, machines.params
+    memory, target, mask, limit, _ = batch
     dtype = params["output_weight"].dtype
-    registers = initial_registers(layout, (population, batch), num_cells, dtype, memory.device)
+    registers = initial_registers(layout, limit.shape, memory.shape[-1], dtype, memory.device)
     tape = one_hot_memory(memory, dtype)
-    state = controller.initial_state(params, batch)
+    state = controller.initial_state(params, limit.shape[1])
     likelihoods, stops, entropies, wrongs = [], [], [], []
     for t in range(int(limit.max())):
         running = t < limit
-        outputs, state = controller.step(params, registers[..., 0], state, clip)
+        outputs, state = controller.step(params, registers[..., 0], state, options.clip)
         weights = layout.softmax(outputs[..., :-1])
-        registers, tape = timestep(layout, weights, registers, tape, clip)
+        registers, tape = timestep(layout, weights, registers, tape, options.clip)
         at_target = tape.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-        log_probs = at_target.clamp(min=log_floor).log().masked_fill(~mask, 0)
+        log_probs = at_target.clamp(min=options.log_floor).log().masked_fill(~mask, 0)
         likelihoods.append(log_probs.sum(-1).masked_fill(~running, 0))
         stops.append(outputs[..., -1])
-        if want_entropy:
+        if options.want_entropy:
             entropies.append(circuit_entropy(layout, outputs[..., :-1]).masked_fill(~running, 0))
         wrongs.append(((tape.argmax(-1) != target) & mask).sum(-1))
     stop_logits = torch.stack(stops)
@@ -81,26 +100,26 @@ def unroll(
     return Outcome(
         torch.stack(likelihoods),
         stop_logits,
-        torch.stack(entropies) if want_entropy else None,
+        torch.stack(entropies) if options.want_entropy else None,
         torch.stack(wrongs).gather(0, stop_step.unsqueeze(0)).squeeze(0),
         stop_step,
     )
 
 
 @torch.no_grad()
-def produce(layout: Layout, controller: MLP | LSTM, params: dict[str, Tensor], memory: Tensor, limit: Tensor) -> Tensor:
+def produce(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     """The produced memory: memory LongTensor[P, B, M], limit LongTensor[P, B] -> LongTensor[P, B, M].
 
     It is the argmax of every cell at the median stopping time, the first t at which p_0 + ... + p_t >= 1/2.
     """
-    population, batch, num_cells = memory.shape
+    layout, controller, params = machines.layout, machines.controller, machines.params
     dtype = params["output_weight"].dtype
-    registers = initial_registers(layout, (population, batch), num_cells, dtype, memory.device)
+    registers = initial_registers(layout, limit.shape, memory.shape[-1], dtype, memory.device)
     tape = one_hot_memory(memory, dtype)
-    state = controller.initial_state(params, batch)
+    state = controller.initial_state(params, limit.shape[1])
     produced = memory.clone()
-    alive = torch.zeros(population, batch, dtype=dtype, device=memory.device)  # log prod (1 - f)
-    stopped = torch.zeros(population, batch, dtype=torch.bool, device=memory.device)
+    alive = torch.zeros(limit.shape, dtype=dtype, device=memory.device)  # log prod (1 - f)
+    stopped = torch.zeros(limit.shape, dtype=torch.bool, device=memory.device)
     for t in range(int(limit.max())):
         outputs, state = controller.step(params, registers[..., 0], state)
         registers, tape = timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)

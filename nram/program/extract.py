@@ -35,7 +35,7 @@ def from_machine(machine, simplify: bool = True) -> Program:
     layout = machine.layout
     if layout.num_registers > MAX_REGISTERS:
         raise ValueError(f"a table of 2^{layout.num_registers} patterns is too large; at most 2^{MAX_REGISTERS}")
-    params, controller = machine.population_params, machine.controller
+    params, controller = machine.machines.params, machine.controller
     dtype = params["output_weight"].dtype
     all_sources, stops = [], []
     for patterns in torch.arange(2**layout.num_registers).split(CHUNK):
@@ -61,7 +61,7 @@ class Recorder:
     def __init__(self, machine, max_states: int = 1_000_000):
         self.machine, self.max_states = machine, max_states
         self.task = machine.task
-        self._params = machine.population_params
+        self._params = machine.machines.params
         start = machine.controller.initial_state(self._params, 1)
         self._states, self._contents = {_key(start): 0}, [start]
         self._circuits: dict[Circuit, int] = {}

@@ -67,7 +67,7 @@ def record(machine, memory, limit: int) -> History:
 
     The run goes on to the limit, wherever the median stopping time lies.
     """
-    layout, controller, params = machine.layout, machine.controller, machine.population_params
+    layout, controller, params = machine.layout, machine.controller, machine.machines.params
     memory = torch.as_tensor(memory)
     dtype = params["output_weight"].dtype
     registers = initial_registers(layout, (1, 1), len(memory), dtype)

@@ -50,6 +50,10 @@ class Batch(NamedTuple):
     limit: Tensor
     difficulty: Tensor
 
+    def split(self, population: int) -> "Batch":
+        """P * B examples as B for each of P machines: every tensor [P * B, ...] as [P, B, ...]."""
+        return Batch(*(each.unflatten(0, (population, -1)) for each in self))
+
 
 @dataclass(frozen=True)
 class Task:

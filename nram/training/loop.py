@@ -1,27 +1,30 @@
-"""Training from input-output pairs: a population with restarts, until a machine is solved; then its polish."""
+"""The training loop: a population trains until a member is solved or the budget is gone; then the best is polished."""
 
 import contextlib
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from nram import kernels, tasks
 from nram.model import Machine
 from nram.training.checkpoint import SAVE_SECONDS, Checkpoint
-from nram.training.config import TrainConfig
-from nram.training.population import FRUITLESS, PATIENCE, VERIFY_EVERY, Population, smallest_memory, train_step
+from nram.training.config import TrainConfig, task_of
+from nram.training.polish import polish
+from nram.training.population import VERIFY_EVERY, Population, Trial
+from nram.training.progress import most_advanced, progress_row, progress_text
+from nram.training.restarts import FRUITLESS, patience, renew
+from nram.training.resume import resume_loop, save_loop
+from nram.training.step import train_step
+from nram.training.verification import Verification, verify
 
-__all__ = ["TrainConfig", "TrainResult", "polish", "task_of", "train", "verify"]
+__all__ = ["TrainResult", "train"]
 
-CHECK_EVERY = 10  # batches between looks at the members' state: restarts, candidates, progress bar
-SMALL_SIZES = 5  # difficulties that are verified in memories as small as they allow
-POLISH_SHARPENING = 8.0
-POLISH_VERIFY_EVERY = 200  # batches between two verifications of a machine that is being polished
+CHECK_EVERY = 10  # batches between two looks at the members: candidates, restarts
+HISTORY_EVERY = 50  # batches between two rows of the history
 QUICK_CASES = 100  # a member that fails on so few cases is not verified on all of them
 
 
@@ -29,19 +32,19 @@ QUICK_CASES = 100  # a member that fails on so few cases is not verified on all 
 class TrainResult:
     """What training leaves.
 
-    machine: the best machine found; None if all members died and none was replaced. solved: error 0, fuzzy and
-    discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or "interrupt".
-    verification: the best machine's errors on those cases. history: one row per progress update. trials: one row per
-    started seed. batches: training steps of the population. seconds: of all this, the compilation of the kernels apart.
-    earlier_seconds: of these, what processes before this one had spent; resumed: how often the training was taken up
-    again. started_at: when it began, in Unix time.
+    machine: the best machine found; None if all members died and none was replaced. solved: whether it made no error,
+    fuzzy and discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or
+    "interrupt". verification: the best machine's. history: one row per progress update. trials: one row per trial.
+    batches: training steps of the population. seconds: of all this, without the compilation of the kernels.
+    earlier_seconds: those that earlier processes spent. resumed: how often the training was resumed. started_at: when
+    it began, in Unix time.
     """
 
     machine: Machine | None
     config: TrainConfig
     solved: bool
     stopped_by: str
-    verification: dict[str, float]
+    verification: Verification | None
     history: pd.DataFrame
     trials: pd.DataFrame
     batches: int
@@ -52,142 +55,26 @@ class TrainResult:
 
     @property
     def members_started(self) -> int:
-        """Seeds; copies of a member are none."""
+        """Trials started, not counting copies."""
         return int((self.trials["parent"] < 0).sum())
 
     @property
     def members_solved(self) -> int:
+        """Trials solved."""
         return int(self.trials.solved.sum())
 
     @property
     def members_dead(self) -> int:
-        """Seeds given up because a number of theirs was not finite."""
+        """Trials given up because one of their numbers was not finite."""
         return int((self.trials.ended == "dead").sum())
 
 
-def task_of(config: TrainConfig, task: tasks.Task | None = None) -> tasks.Task:
-    """The configuration's task with its time limit; `task` must be given where it is none of the ten, and its own."""
-    if task is None and config.task not in tasks.KEYS:
-        raise ValueError(f"{config.task!r} is none of the ten tasks: give the task itself too, as task=...")
-    if task is not None and task.key != config.task:
-        raise ValueError(f"the settings are those of task {config.task!r}, not of {task.key!r}")
-    return (task or tasks.get(config.task)).with_limit(config.limit_slope, config.limit_offset)
+@dataclass(frozen=True)
+class Best:
+    """The best machine so far."""
 
-
-@torch.no_grad()
-def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, seed: int) -> dict[str, float]:
-    """Errors of a machine on fresh cases of every difficulty up to the train difficulty, and every memory of training.
-
-    A third in the train difficulty's smallest memory and a third in the largest, of either half at the train difficulty
-    and half uniform up to it; the last third at `SMALL_SIZES` difficulties, each in its smallest memory.
-    fuzzy_error and discretized_error: wrong cells / output cells. disagreements: cases whose outputs differ.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    low, high = task.min_difficulty, config.train_difficulty
-    plan = []
-    for num_cells in (config.num_cells, config.num_cells + config.extra_cells):
-        difficulty = torch.randint(low, high + 1, (cases // 3,), generator=generator)
-        difficulty[::2] = high
-        plan.append((difficulty, num_cells))
-    small = torch.linspace(low, high, SMALL_SIZES).long().unique().tolist()
-    for place, each in enumerate(small):
-        count = len(range(place, cases - 2 * (cases // 3), len(small)))
-        plan.append((torch.full((count,), each), smallest_memory(task, each)))
-    cells = wrong_fuzzy = wrong_discretized = disagreements = 0
-    for difficulty, num_cells in plan:
-        batch = task.sample(difficulty, num_cells, generator)
-        fuzzy = machine.run(batch.memory, batch.limit)
-        discretized = machine.discretize().run(batch.memory, batch.limit)
-        cells += batch.mask.sum().item()
-        wrong_fuzzy += ((fuzzy != batch.target) & batch.mask).sum().item()
-        wrong_discretized += ((discretized != batch.target) & batch.mask).sum().item()
-        disagreements += ((fuzzy != discretized) & batch.mask).any(-1).sum().item()
-    return {
-        "fuzzy_error": wrong_fuzzy / cells,
-        "discretized_error": wrong_discretized / cells,
-        "disagreements": disagreements,
-        "verify_cases": cases,
-    }
-
-
-def is_solved(verification: dict[str, float]) -> bool:
-    return verification["fuzzy_error"] == 0 and verification["discretized_error"] == 0
-
-
-def polish(
-    machine: Machine,
-    config: TrainConfig,
-    task: tasks.Task | None = None,
-    *,
-    checkpoint: Checkpoint | None = None,
-    name: str = "polish",
-) -> tuple[Machine, dict[str, float]]:
-    """Train a solved machine on alone, to make it sharp: (machine, its verification).
-
-    Errors of a soft machine add up with the length of a run. `polish_batches` batches of `polish_batch_size` examples
-    at the train difficulty, a learning rate that falls to 0, neither noise nor entropy bonus. Of a machine that fails
-    when discretized the logits are multiplied by up to `POLISH_SHARPENING` (see `nram.training.population.sharpened`) until it
-    does not, in the first half at most. What is given back is the last state that was verified without an error; the
-    machine itself if none was.
-    Deviation: the paper does not say how long its machines were trained after they made no more errors.
-
-    checkpoint: where the state is saved as it goes, under `name`; what is saved there is gone on from.
-    """
-    task = task_of(config, task)
-    settings = replace(
-        config,
-        population=1,
-        batch_size=config.polish_batch_size,
-        noise_scale=0.0,
-        entropy=(0.0, 0.0),
-    )
-    with kernels.narrow_pytorch():
-        population = Population(settings, task)
-        generator = torch.Generator(device=config.device).manual_seed(config.seed)
-        saved = checkpoint.load(name) if checkpoint else None
-        if saved:
-            tensors, state = saved
-            polished = population.make_machine(_take(tensors, "polished."))
-            verification, first = state["verification"], state["batch"]
-            _restore(checkpoint, population, generator, tensors, state)
-        else:
-            population.load(0, machine)
-            polished, verification = machine, verify(machine, task, config, config.verify_cases, seed=config.seed + 1)
-            first = 0
-        next_save = time.monotonic() + SAVE_SECONDS
-        for batch in range(first, config.polish_batches):
-            still_soft = 2 * batch < config.polish_batches and not is_solved(verification)
-            population.config = replace(settings, sharpening=POLISH_SHARPENING if still_soft else 1.0)
-            population.learning_rate.fill_(config.polish_learning_rate * (1 - batch / config.polish_batches))
-            train_step(population, generator)
-            if (batch + 1) % POLISH_VERIFY_EVERY == 0 and population.finite().all():
-                found = verify(population.machine(0), task, config, config.verify_cases, seed=config.seed + 2 + batch)
-                if is_solved(found):
-                    polished, verification = population.machine(0), found
-            if checkpoint and (batch + 1 == config.polish_batches or time.monotonic() >= next_save):
-                tensors, state = _state(population, generator)
-                tensors |= {f"polished.{key}": value for key, value in polished.params.items()}
-                checkpoint.save(name, tensors, state | {"verification": verification, "batch": batch + 1})
-                next_save = time.monotonic() + SAVE_SECONDS
-    return polished, verification
-
-
-def _state(population: Population, generator: torch.Generator) -> tuple[dict[str, Tensor], dict]:
-    tensors, rest = population.state()
-    return {**tensors, "generator": generator.get_state()}, {"population": rest}
-
-
-def _restore(checkpoint: Checkpoint, population: Population, generator: torch.Generator, tensors, state) -> None:
-    generator.set_state(tensors.pop("generator"))
-    try:
-        population.restore(tensors, state["population"])
-    except ValueError as error:
-        raise checkpoint.refusal(str(error)) from error
-
-
-def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Take those tensors out whose names begin so; their names lose it."""
-    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    machine: Machine
+    verification: Verification
 
 
 def train(
@@ -198,251 +85,264 @@ def train(
     checkpoint: Checkpoint | None = None,
     first_trial: int = 0,
     left_out: Collection[int] = (),
-    on_check=None,
-    on_trial=None,
+    on_check: Callable[[Population, float], None] | None = None,
+    on_trial: Callable[[Trial, Machine | None], None] | None = None,
 ) -> TrainResult:
-    """Train a population until a member is solved or the budget, `budget_seconds` or `budget_batches`, is gone.
+    """Train a population until a member is solved or the budget, in seconds or in batches, is gone.
 
-    A member is a candidate while its error at its level is small; it is solved when neither it nor its discretized form
-    makes an error on `verify_cases` fresh cases (see `verify`). With `config.keep_going` solved members are counted and
-    started afresh until the budget is gone. Without `config.replacement` training ends with the last member's trial.
+    A member is a candidate while its moving error at the train difficulty is small. It is solved when it makes no error
+    on `verify_cases` fresh cases, fuzzy and discretized (see `verification.verify`). With `keep_going` solved members
+    are counted and replaced until the budget is gone. Without `replacement` training ends with the last member's trial.
     Ctrl-C ends training with the best machine so far.
 
-    task: the task itself, for one that is not among the ten. first_trial: number of the first started seed; trials of
-    other numbers draw other parameters and settings. left_out: numbers of trials of the first population that are not
-    to be run; without replacement the others are what they are with them. on_check(population, seconds): called every
-    few batches. on_trial(row, machine): called when a trial ends, with its row and, if it is solved, its machine, else
-    None.
+    task: the task itself, if it is not one of the ten. first_trial: number of the first trial; other numbers draw other
+    parameters and hyperparameters. left_out: trials of the first population that do not run; without replacement the
+    others are what they are with them. on_check(population, seconds): called every few batches. on_trial(trial,
+    machine): called when a trial ends, with its machine if it was solved, else None.
 
-    checkpoint: where the state is saved every few seconds; a training that is saved there is gone on with, and ends as
-    it would have without the interruption. The caller removes it. What happened after the last save happens again, so
-    on_trial can be called with the same trial twice. Raises ValueError for a checkpoint that cannot be used,
-    `nram.results.files.Busy` if another process trains there, OSError if the state cannot be saved.
+    checkpoint: where the state is saved every few seconds. Training resumes from a state saved there, and ends as it
+    would have without the interruption. The caller removes it. What happened after the last save happens again, so
+    on_trial may be called twice for a trial. Raises ValueError for a checkpoint that cannot be used, `files.Busy` if
+    another process trains there, OSError if the state cannot be saved.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(kernels.narrow_pytorch())
         if checkpoint:
             stack.enter_context(checkpoint.locked())
         bar = stack.enter_context(tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0))
-        return _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_trial)
+        if kernels.will_compile(config.kernel, config.device):
+            bar.set_description("compiling the kernels, once")
+        kernels.warm_up(config.kernel, config.device)
+        bar.set_description(config.task)
+        training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out)
+        training.on_check, training.on_trial = on_check, on_trial
+        return training.run()
 
 
-def _train(config, bar, task, checkpoint, first_trial, left_out, on_check, on_trial) -> TrainResult:
-    task = task_of(config, task)
-    if kernels.will_compile(config.kernel, config.device):
-        bar.set_description("compiling the kernels, once")
-    kernels.warm_up(config.kernel, config.device)
-    bar.set_description(config.task)
-    data_seed = config.seed + (first_trial << 32)
-    generator = torch.Generator(device=config.device).manual_seed(data_seed)
-    population = Population(config, task, first_trial)
-    for member in range(config.population):
-        if population.row(member)["trial"] in left_out:
-            population.row(member)["ended"] = "left out"
-    if left_out:
-        population.keep(running(population))
-    best: tuple | None = None  # (sort key, machine, verification)
-    history, batches, stopped_by = [], 0, None
-    earlier_seconds, resumed, started_at = 0.0, 0, time.time()
-    saved = checkpoint.load("training") if checkpoint else None
-    if saved:
-        tensors, state = saved
-        history, batches, stopped_by = state["history"], state["batches"], "solved" if state["solved"] else None
-        earlier_seconds, resumed, started_at = state["seconds"], state["resumed"] + 1, state["started_at"]
-        if state["best"] is not None:
-            key, verification = state["best"]
-            best = (tuple(key), population.make_machine(_take(tensors, "best.")), verification)
-        _restore(checkpoint, population, generator, tensors, state)
-        bar.update(batches)
-    started = time.monotonic() - earlier_seconds
+class Training:
+    """A training under way."""
 
-    def save() -> None:
-        tensors, state = _state(population, generator)
-        if best is not None:
-            tensors |= {f"best.{name}": value for name, value in best[1].params.items()}
-        state |= {"best": best and (best[0], best[2]), "history": history, "batches": batches}
-        state |= {"solved": stopped_by == "solved", "seconds": time.monotonic() - started}
-        state |= {"resumed": resumed, "started_at": started_at}
-        checkpoint.save("training", tensors, state)
+    def __init__(
+        self,
+        config: TrainConfig,
+        task: tasks.Task,
+        bar: tqdm,
+        checkpoint: Checkpoint | None = None,
+        first_trial: int = 0,
+        left_out: Collection[int] = (),
+    ):
+        self.config, self.task, self.bar, self.checkpoint = config, task, bar, checkpoint
+        self.on_check: Callable | None = None
+        self.on_trial: Callable | None = None
+        self.generator = torch.Generator(device=config.device).manual_seed(config.seed + (first_trial << 32))
+        self.population = Population(config, task, first_trial)
+        self.leave_out(left_out)
+        self.best: Best | None = None
+        self.history: list[dict] = []
+        self.batches, self.stopped_by = 0, None
+        self.earlier_seconds, self.resumed, self.started_at = 0.0, 0, time.time()
+        if checkpoint:
+            self.resume()
+        self.started = time.monotonic() - self.earlier_seconds
+        if checkpoint:
+            self.save()  # a folder that cannot be written to is known now
 
-    def exhausted() -> bool:
-        batches_gone = config.budget_batches is not None and batches >= config.budget_batches
-        return batches_gone or time.monotonic() - started >= config.budget_seconds
+    def run(self) -> TrainResult:
+        """Train to the end."""
+        try:
+            while not self.has_ended():
+                self.step()
+        except KeyboardInterrupt:
+            self.stopped_by = "interrupt"
+            self.checkpoint = None  # a resumed training continues from the last save
+        self.bar.close()
+        return self.result()
 
-    if checkpoint:
-        checkpoint.forget("." if saved else "")
-        save()  # a folder that cannot be written to is known now
-    saved_at, next_save = batches, time.monotonic() + SAVE_SECONDS
+    def has_ended(self) -> bool:
+        """Whether a member is solved, all trials have ended, or the budget is gone; `stopped_by` says which."""
+        budget = self.config.budget
+        if self.stopped_by is None and not self.population.running():
+            self.stopped_by = "trials"
+        if self.stopped_by is None:
+            batches_gone = budget.batches is not None and self.batches >= budget.batches
+            if batches_gone or self.seconds() >= budget.seconds:
+                self.stopped_by = "budget"
+        return self.stopped_by is not None
 
-    def consider(member: int) -> bool:
-        """Verify a member; remember it if it is the best so far."""
-        nonlocal best
-        machine, row = population.machine(member), population.row(member)
-        seed = hash((config.seed, row["trial"], row["batches"])) % 2**62
-        verification = verify(machine, task, config, QUICK_CASES, seed)
-        if is_solved(verification):
-            verification = verify(machine, task, config, config.verify_cases, seed + 1)
-        elif config.polish_batches and verification["fuzzy_error"] <= config.candidate_error and not row["polished"]:
-            row["polished"] = True  # soft perhaps, no more: discretized it fails, or now and then
-            name = f"polish-{row['trial']}-{row['batches']}"
-            machine, verification = polish(machine, config, task, checkpoint=checkpoint, name=name)
-            if is_solved(verification):
-                population.load(member, machine)
-        row["fuzzy_error"], row["discretized_error"] = verification["fuzzy_error"], verification["discretized_error"]
-        row["solved"] = row["solved"] or is_solved(verification)
-        key = (not is_solved(verification), verification["fuzzy_error"], verification["discretized_error"])
-        if best is None or key < best[0]:
-            best = (key, machine, verification)
-        return is_solved(verification)
+    def seconds(self) -> float:
+        """Seconds of training, those of earlier processes included."""
+        return time.monotonic() - self.started
 
-    def close(member: int, ended: str) -> None:
-        row = population.row(member)
-        row["ended"], row["seconds"] = ended, time.monotonic() - started
-        if on_trial is not None:
-            on_trial(row, population.machine(member) if row["solved"] else None)
+    def step(self) -> None:
+        """One batch for every member, and what is due after it."""
+        train_step(self.population, self.generator)
+        self.batches += 1
+        self.bar.update()
+        if self.batches % CHECK_EVERY == 0:
+            if self.check() and not self.config.population.keep_going:
+                self.stopped_by = "solved"
+        if self.batches % HISTORY_EVERY == 0:
+            self.history.append(progress_row(self.population, self.batches, self.seconds()))
+            self.bar.set_description(progress_text(self.history[-1], self.config))
+        if self.checkpoint and time.monotonic() >= self.next_save:
+            self.save()
+            self.checkpoint.forget("polish-")  # its outcome is in the state
 
-    try:
-        while stopped_by is None:
-            if exhausted() or not running(population):
-                stopped_by = "budget" if running(population) else "trials"
-                break
-            train_step(population, generator)
-            batches += 1
-            bar.update()
-            if batches % CHECK_EVERY == 0:
-                solved_now = check_members(population, consider, close)
-                if on_check is not None:
-                    on_check(population, time.monotonic() - started)
-                if solved_now and not config.keep_going:
-                    stopped_by = "solved"
-            if batches % config.history_batches == 0:
-                history.append(progress_row(population, batches, time.monotonic() - started))
-                bar.set_description(progress_text(history[-1], config))
-            if checkpoint and time.monotonic() >= next_save:
-                save()
-                checkpoint.forget("polish-")  # what came of it is in the state
-                saved_at, next_save = batches, time.monotonic() + SAVE_SECONDS
-    except KeyboardInterrupt:
-        stopped_by = "interrupt"
-        checkpoint = None  # what follows is no part of a training that goes on from the last save
-    bar.close()
-    if checkpoint and saved_at != batches:
-        save()
-    seconds = time.monotonic() - started
-    *_, finite = record_members(population)
-    for member in running(population):
-        if not finite[member]:
-            close(member, "dead")
-            if config.replacement:
-                population.start(member)
-    if population.finite().any() and (best is None or (best[0][0] and running(population))):
-        consider(most_advanced(population))
-    for member in running(population):
-        close(member, stopped_by if stopped_by != "solved" else "stopped")
-    history.append(progress_row(population, batches, seconds))
-    (not_solved, *_), machine, verification = best or ((True,), None, {})
-    if not not_solved and not config.keep_going and config.polish_batches:
-        machine, verification = polish(machine, config, task, checkpoint=checkpoint, name="final")
-        seconds = time.monotonic() - started
-    trials = pd.DataFrame(population.trials).drop(columns=["next_verification", "polished", "chance"])
-    return TrainResult(
-        machine,
-        config,
-        not not_solved,
-        stopped_by,
-        verification,
-        pd.DataFrame(history),
-        trials,
-        batches,
-        seconds,
-        earlier_seconds,
-        resumed,
-        started_at,
-    )
+    def check(self) -> bool:
+        """Verify candidates; end the trials of the solved, the stuck and the dead. Whether a member was solved.
 
+        Members whose trials have ended are replaced, or leave if there is no replacement; the last of them stay.
+        """
+        config, population = self.config.population, self.population
+        finite = self.bring_trials_up_to_date()
+        since_gain, batches_allowed = population.members.since_gain.tolist(), patience(population)
+        solved_any = False
+        for member in population.running():
+            trial, family = population.trial(member), int(population.members.family[member])
+            if since_gain[member] < CHECK_EVERY and population.fruitless[family]:
+                family = population.found_family(member)
+            if not finite[member]:
+                self.close(member, "dead")
+            elif self.is_candidate(trial):
+                trial.next_verification = trial.batches + VERIFY_EVERY
+                if self.consider(member):
+                    solved_any = True
+                    self.close(member, "solved")
+                    population.fruitless[family] = FRUITLESS  # copies of a solved member are not separate solutions
+            if trial.ended == "running" and config.restarts and since_gain[member] >= batches_allowed[member]:
+                self.close(member, "restarted")
+                population.fruitless[family] += 1
+            if trial.ended == "running" and config.trial_batches and trial.batches >= config.trial_batches:
+                self.close(member, "batches")
+            if trial.ended != "running" and config.replacement and (config.keep_going or not trial.solved):
+                renew(population, member)
+        if population.running() and not config.replacement:
+            population.keep(population.running())
+        if self.on_check is not None:
+            self.on_check(population, self.seconds())
+        return solved_any
 
-def record_members(population: Population) -> tuple[Tensor, Tensor, Tensor]:
-    """Bring the trials' rows up to date; (level, moving error, whether the parameters are finite), each [P], on CPU."""
-    level, error = population.level.cpu(), population.level_error().cpu()
-    finite = population.finite().cpu()
-    age = population.age.tolist()
-    for member in range(len(level)):
-        row = population.row(member)
-        row["batches"], row["error"] = age[member], error[member].item()
-        if row["level"] != level[member].item():
-            row["level"] = level[member].item()
-            row["rises"] += f"{row['level']}@{age[member]} "
-    return level, error, finite
+    def bring_trials_up_to_date(self) -> list[bool]:
+        """Write the members' batches, levels and errors into their trials; whether each member's numbers are finite."""
+        members = self.population.members
+        age, level, error = members.age.tolist(), members.level.tolist(), members.level_error().tolist()
+        for member in range(len(members)):
+            trial = self.population.trial(member)
+            trial.batches, trial.error = age[member], error[member]
+            if trial.level != level[member]:
+                trial.level = level[member]
+                trial.rises += f"{trial.level}@{trial.batches} "
+        return members.finite().tolist()
 
+    def is_candidate(self, trial: Trial) -> bool:
+        """Whether a member's error is small enough to verify it, and its last verification long enough ago."""
+        return trial.error < self.config.verification.candidate_error and trial.batches >= trial.next_verification
 
-def running(population: Population) -> list[int]:
-    """The members whose trials have not ended."""
-    return [member for member in range(len(population)) if population.row(member)["ended"] == "running"]
+    def consider(self, member: int) -> bool:
+        """Verify a member, and keep its machine if it is the best so far. Whether it is solved."""
+        config, trial = self.config, self.population.trial(member)
+        machine = self.population.machine(member)
+        seed = hash((config.seed, trial.trial, trial.batches)) % 2**62
+        verification = verify(machine, self.task, config, QUICK_CASES, seed)
+        if verification.solved:
+            verification = verify(machine, self.task, config, config.verification.cases, seed + 1)
+        elif self.is_soft(trial, verification):
+            trial.polished = True
+            name = f"polish-{trial.trial}-{trial.batches}"
+            machine, verification = polish(machine, config, self.task, checkpoint=self.checkpoint, name=name)
+            if verification.solved:
+                self.population.adopt(member, machine)
+        trial.fuzzy_error, trial.discretized_error = verification.fuzzy_error, verification.discretized_error
+        trial.solved = trial.solved or verification.solved
+        if self.best is None or verification.rank < self.best.verification.rank:
+            self.best = Best(machine, verification)
+        return verification.solved
 
+    def is_soft(self, trial: Trial, verification: Verification) -> bool:
+        """Whether a member is nearly right when fuzzy and wrong when discretized, and was not polished before."""
+        nearly_right = verification.fuzzy_error <= self.config.verification.candidate_error
+        return bool(self.config.polish.batches) and nearly_right and not trial.polished
 
-def check_members(population: Population, consider, close) -> bool:
-    """Verify candidates, end the trials of the stuck, the dead and the finished; whether a member was solved.
+    def close(self, member: int, ended: str) -> None:
+        """End a member's trial."""
+        trial = self.population.trial(member)
+        trial.ended, trial.seconds = ended, self.seconds()
+        if self.on_trial is not None:
+            self.on_trial(trial, self.population.machine(member) if trial.solved else None)
 
-    Members whose trials have ended are started afresh, or leave if there is no replacement; the last of them stay.
-    """
-    config = population.config
-    level, error, finite = record_members(population)
-    since_gain = population.since_gain.tolist()
-    stands_out = population.stands_out().tolist()
-    solved_any = False
-    for member in running(population):
-        row, family = population.row(member), int(population.family[member])
-        if since_gain[member] < CHECK_EVERY and population.fruitless[family]:
-            family = population.found_family(member)
-        at_top = level[member] == config.train_difficulty
-        patience = config.restart_after * (config.patience_at_top if at_top and config.curriculum else 1)
-        if config.copies and stands_out[member]:
-            patience *= PATIENCE
-        if not finite[member]:
-            close(member, "dead")
-        elif error[member] < config.candidate_error and row["batches"] >= row["next_verification"]:
-            row["next_verification"] = row["batches"] + VERIFY_EVERY
-            if consider(member):
-                solved_any = True
-                close(member, "solved")
-                population.fruitless[family] = FRUITLESS  # its copies would be no finds of their own
-        if row["ended"] == "running" and config.restarts and since_gain[member] >= patience:
-            close(member, "restarted")
-            population.fruitless[family] += 1
-        if row["ended"] == "running" and config.trial_batches and row["batches"] >= config.trial_batches:
-            close(member, "batches")
-        if row["ended"] != "running" and config.replacement and (config.keep_going or not row["solved"]):
-            population.renew(member)
-    if running(population) and not config.replacement:
-        population.keep(running(population))
-    return solved_any
+    def result(self) -> TrainResult:
+        """Close the trials that still run, verify the most advanced member if no machine is solved, polish the best."""
+        config, population = self.config, self.population
+        if self.checkpoint and self.saved_at != self.batches:
+            self.save()
+        seconds = self.seconds()
+        finite = self.bring_trials_up_to_date()
+        for member in population.running():
+            if not finite[member]:
+                self.close(member, "dead")
+                if config.population.replacement:
+                    population.start(member)
+        unsolved = self.best is None or (not self.best.verification.solved and population.running())
+        if population.members.finite().any() and unsolved:
+            self.consider(most_advanced(population))
+        for member in population.running():
+            self.close(member, "stopped" if self.stopped_by == "solved" else self.stopped_by)
+        self.history.append(progress_row(population, self.batches, seconds))
+        machine, verification = (self.best.machine, self.best.verification) if self.best else (None, None)
+        solved = verification is not None and verification.solved
+        if solved and config.polish.batches and not config.population.keep_going:
+            machine, verification = polish(machine, config, self.task, checkpoint=self.checkpoint, name="final")
+            seconds = self.seconds()
+        return TrainResult(
+            machine=machine,
+            config=config,
+            solved=solved,
+            stopped_by=self.stopped_by,
+            verification=verification,
+            history=pd.DataFrame(self.history),
+            trials=pd.DataFrame([trial.row() for trial in population.trials]),
+            batches=self.batches,
+            seconds=seconds,
+            earlier_seconds=self.earlier_seconds,
+            resumed=self.resumed,
+            started_at=self.started_at,
+        )
 
+    def leave_out(self, numbers: Collection[int]) -> None:
+        """Let the members of these trials go before they train."""
+        if not numbers:
+            return
+        for trial in self.population.trials:
+            if trial.trial in numbers:
+                trial.ended = "left out"
+        self.population.keep(self.population.running())
 
-def most_advanced(population: Population) -> int:
-    """The finite member with the highest level, then the smallest error."""
-    finite = population.finite()
-    merit = torch.where(finite, population.level - population.level_error().clamp(max=0.999), -1.0)
-    return int(merit.argmax())
+    def save(self) -> None:
+        """Save all that changes, so that another process can resume."""
+        state = {
+            "verification": self.best and asdict(self.best.verification),
+            "history": self.history,
+            "batches": self.batches,
+            "solved": self.stopped_by == "solved",
+            "seconds": self.seconds(),
+            "resumed": self.resumed,
+            "started_at": self.started_at,
+        }
+        machine = self.best and self.best.machine
+        save_loop(self.checkpoint, "training", self.population, self.generator, machine, state)
+        self.saved_at, self.next_save = self.batches, time.monotonic() + SAVE_SECONDS
 
-
-def progress_row(population: Population, batches: int, seconds: float) -> dict:
-    """One row of the history: the population's state after `batches` training steps."""
-    level, error = population.level, population.level_error()
-    best = most_advanced(population)
-    counts = torch.bincount(level.cpu()).tolist()
-    return {
-        "batch": batches,
-        "seconds": seconds,
-        "best_level": int(level[best]),
-        "best_error": float(error[best]),
-        "members_started": sum(row["parent"] < 0 for row in population.trials),
-        "members_solved": sum(row["solved"] for row in population.trials),
-        "levels": " ".join(f"{lvl}:{count}" for lvl, count in enumerate(counts) if count),
-    }
-
-
-def progress_text(row: dict, config: TrainConfig) -> str:
-    return (
-        f"{config.task}: best level {row['best_level']}/{config.train_difficulty} error {row['best_error']:.3f}, "
-        f"started {row['members_started']}, solved {row['members_solved']}, levels {row['levels']}"
-    )
+    def resume(self) -> None:
+        """Continue from what was saved, if anything was."""
+        saved = resume_loop(self.checkpoint, "training", self.population, self.generator)
+        self.checkpoint.forget("." if saved else "")
+        if saved is None:
+            return
+        machine, state = saved
+        if machine is not None:
+            self.best = Best(machine, Verification(**state["verification"]))
+        self.history, self.batches = state["history"], state["batches"]
+        self.stopped_by = "solved" if state["solved"] else None
+        self.earlier_seconds, self.resumed = state["seconds"], state["resumed"] + 1
+        self.started_at = state["started_at"]
+        self.bar.update(self.batches)

@@ -31,10 +31,12 @@ import torch
 from nram import kernels, machine, results, tasks
 from nram.experiments.speed.operations import controller_operations, timestep_bytes, timestep_operations
 from nram.machine.circuit import Layout
+from nram.machine.run import RunOptions
 from nram.program import PUBLISHED, published, timesteps_per_second
 from nram.training.config import TrainConfig
 from nram.training.loop import train
-from nram.training.population import Population, train_step
+from nram.training.population import Population
+from nram.training.step import train_step
 
 __all__ = ["FULL", "LARGEST", "QUICK", "Case", "Plan", "benchmark", "to_json"]
 
@@ -151,23 +153,15 @@ def kernel_call(case: Case, kernel: str) -> Callable[[], None]:
     task = tasks.get(case.task).with_limit(0, case.timesteps)
     population = Population(config, task)
     generator = torch.Generator(device=case.device).manual_seed(0)
-    difficulty = torch.full((case.population * case.batch,), config.train_difficulty, device=case.device)
-    batch = task.sample(difficulty, case.num_cells, generator)
-    shape = (case.population, case.batch)
-    inputs = [each.view(*shape, -1) for each in (batch.memory, batch.target, batch.mask)] + [batch.limit.view(shape)]
-    parameters = list(population.params.values())
-    upstream = torch.rand(2, case.timesteps, *shape, generator=generator, device=case.device)
+    difficulty = torch.full((case.population * case.batch,), config.examples.train_difficulty, device=case.device)
+    batch = task.sample(difficulty, case.num_cells, generator).split(case.population)
+    machines = population.machines
+    options = RunOptions(config.optimizer.activation_clip, log_floor=config.optimizer.log_floor)
+    parameters = list(machines.params.values())
+    upstream = torch.rand(2, case.timesteps, *batch.limit.shape, generator=generator, device=case.device)
 
     def call():
-        outcome = kernels.unroll(
-            population.layout,
-            population.controller,
-            population.params,
-            *inputs,
-            clip=config.activation_clip,
-            log_floor=config.log_floor,
-            kernel=kernel,
-        )
+        outcome = kernels.unroll(machines, batch, options, kernel)
         torch.autograd.grad((outcome.log_likelihood, outcome.stop_logits), parameters, tuple(upstream))
 
     return call
@@ -176,7 +170,7 @@ def kernel_call(case: Case, kernel: str) -> Callable[[], None]:
 def timestep_call(case: Case, kernel: str) -> Callable[[], None]:
     """One timestep of the reference and its backward, from given logits."""
     config = case.config(kernel)
-    layout = Layout(config.num_registers, config.repetitions)
+    layout = Layout(config.machine.num_registers, config.machine.repetitions)
     generator = torch.Generator(device=case.device).manual_seed(0)
 
     def random(*sizes):
@@ -189,7 +183,7 @@ def timestep_call(case: Case, kernel: str) -> Callable[[], None]:
     upstream = [random(*state.shape[2:]).detach() for state in states]
 
     def call():
-        after = machine.timestep(layout, layout.softmax(logits), *states, clip=config.activation_clip)
+        after = machine.timestep(layout, layout.softmax(logits), *states, clip=config.optimizer.activation_clip)
         torch.autograd.grad(after, [logits, *states], upstream)
 
     return call
@@ -318,7 +312,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     processor_rate = max(2 * size**3 / spent[f"matrix {size}"] for size in sizes)
 
     config = case.config("reference", **({"hidden": KERNEL_HIDDEN} if scope == "kernel" else {}))
-    population = Population(replace(config, population=1), tasks.get(case.task))
+    population = Population(config.replace(population=1), tasks.get(case.task))
     layout = population.layout
     operations = sum(map(sum, timestep_operations(layout, case.num_cells).values()))
     if scope != "timestep":
@@ -355,9 +349,9 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
                 "processor_microseconds": spent[name] / unit,
                 "processor_ratio": spent["reference"] / spent[name],
                 "processor_times_arithmetic": spent[name] / unit / (operations / processor_rate * 1e6),
-                "registers": config.num_registers,
+                "registers": config.machine.num_registers,
                 "modules": len(layout.modules),
-                "hidden": None if scope == "timestep" else config.hidden,
+                "hidden": None if scope == "timestep" else config.machine.hidden,
                 "operations": operations,
                 "bytes": timestep_bytes(layout, case.num_cells),
                 "arithmetic_microseconds": operations / rate * 1e6,

@@ -15,8 +15,7 @@ import torch
 from llvmlite.binding import get_host_cpu_name
 from numba import cfunc
 
-from nram.kernels.cpu import simd
-from nram.kernels.cpu import threads
+from nram.kernels.cpu import simd, threads
 from nram.kernels.cpu.blocks import block_backward, block_forward
 from nram.kernels.cpu.run import gradients_of, progress_of, run_of, share
 

@@ -15,6 +15,8 @@ from nram.kernels.cpu.packing import Packed, circuit, pack, room, shares, unpack
 from nram.kernels.cpu.run import DATA, RESULTS, UPSTREAM, Frame, Progress, Rows, Sizes, table, write, write_real
 from nram.kernels.cpu.simd import LANES, padded
 from nram.machine.controller import LSTM
+from nram.machine.run import Machines, RunOptions
+from nram.tasks import Batch
 
 KEPT = 32  # keys of a workspace
 GROUP = 8  # examples that go through the controller together; results do not depend on the number of threads
@@ -158,28 +160,16 @@ def _prepare(layout, controller, sizes, keep, want_entropy, stop_early, dtype, w
 class Pass:
     """One forward pass, kept for the backward pass: the run's buffers and what came out of it.
 
-    memory, target: LongTensor[P, B, M]; mask: BoolTensor[P, B, M]; limit: LongTensor[P, B]. Raises ValueError for a
+    batch: memory, target LongTensor[P, B, M]; mask BoolTensor[P, B, M]; limit LongTensor[P, B]. Raises ValueError for a
     memory of fewer than 2 cells, parameters that are neither float32 nor float64, memory or target outside 0..M-1, and
     limits below 1. See `nram.kernels.fused` for the rest.
     """
 
     def __init__(
-        self,
-        layout,
-        controller,
-        params,
-        memory,
-        target,
-        mask,
-        limit,
-        *,
-        clip,
-        want_entropy,
-        log_floor,
-        workspace,
-        keep,
-        produce=False,
+        self, machines: Machines, batch: Batch, options: RunOptions, *, workspace: Workspace, keep: bool, produce=False
     ):
+        layout, controller, params = machines.layout, machines.controller, machines.params
+        memory, target, mask, limit, _ = batch
         dtype = params["output_weight"].dtype
         steps = _check(memory, target, limit, dtype)
         P, B, M = memory.shape
@@ -187,19 +177,19 @@ class Pass:
         self._workspace = workspace  # the table's addresses lead into it
         self.log_likelihood = torch.zeros(steps, P, B, dtype=dtype)
         self.stop_logits = torch.zeros(steps, P, B, dtype=dtype)
-        self.entropy = torch.zeros((steps, P, B) if want_entropy else (1, 1, 1), dtype=dtype)
+        self.entropy = torch.zeros((steps, P, B) if options.want_entropy else (1, 1, 1), dtype=dtype)
         self.produced = torch.zeros((P, B, M) if produce else (1, 1, 1), dtype=torch.long)
         self.wrong_cells = torch.zeros(P, B, dtype=torch.long)
         self.stop_step = torch.zeros(P, B, dtype=torch.long)
         results = (self.log_likelihood, self.stop_logits, self.entropy, self.produced, self.wrong_cells, self.stop_step)
         self._data = [tensor.contiguous() for tensor in (memory, target, mask.bool(), limit)]  # backward reads it again
         self._prepared = prepared = _prepare(
-            layout, controller, self.sizes, keep, want_entropy, produce, dtype, workspace
+            layout, controller, self.sizes, keep, options.want_entropy, produce, dtype, workspace
         )
         pack(prepared.packed, params)
         write(prepared.table, DATA, self._data)
         write(prepared.table, RESULTS, results)
-        write_real(prepared.table, log_floor, math.inf if clip is None else clip)
+        write_real(prepared.table, options.log_floor, math.inf if options.clip is None else options.clip)
         forward, self._backward = compiled_loops(dtype)
         threads.in_threads(forward.address, prepared.address, prepared.threads)
 

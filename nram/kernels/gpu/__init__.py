@@ -26,6 +26,8 @@ from triton.compiler import ASTSource
 from nram.machine.circuit import Layout
 from nram.machine.controller import LSTM, make_controller
 from nram.machine.modules import MODULES
+from nram.machine.run import Machines, RunOptions
+from nram.tasks import Batch
 
 __all__ = ["Pass", "Workspace", "compile_for", "interpreted", "warm_up", "will_compile"]
 
@@ -737,22 +739,17 @@ class Pass:
 
     def __init__(
         self,
-        layout,
-        controller,
-        params,
-        memory,
-        target,
-        mask,
-        limit,
+        machines: Machines,
+        batch: Batch,
+        options: RunOptions,
         *,
-        clip,
-        want_entropy,
-        log_floor,
-        workspace,
-        keep,
-        produce=False,
-        steps=None,
+        workspace: Workspace,
+        keep: bool,
+        produce: bool = False,
+        steps: int | None = None,
     ):
+        layout, controller, params = machines.layout, machines.controller, machines.params
+        memory, target, mask, limit, _ = batch
         P, B, M = memory.shape
         N, R, L, H = P * B, layout.num_registers, layout.num_logits, controller.hidden
         dtype, device = params["output_weight"].dtype, memory.device
@@ -764,9 +761,9 @@ class Pass:
         self.kept, self.kept_steps = (steps + 1, steps) if keep else (2, 1)
         self.blocks = _blocks(layout, M)
         self.S = self.blocks["S"]
-        self.flags = {"ENTROPY": want_entropy, "PRODUCE": produce}
-        self.key = (layout, controller, P, B, M, steps, keep, want_entropy, produce, clip, log_floor, dtype, device)
-        self.starts, self.settings = _starts(layout, device), _settings(clip, log_floor, dtype, device)
+        self.flags = {"ENTROPY": options.want_entropy, "PRODUCE": produce}
+        self.key = (layout, controller, P, B, M, steps, keep, produce, options, dtype, device)
+        self.starts, self.settings = _starts(layout, device), _settings(options.clip, options.log_floor, dtype, device)
 
         between = layout.repetitions - 1 if keep else 0
         self.inputs, self.top_size = _inputs(layout), _up(H + 1, 4)
@@ -800,7 +797,7 @@ class Pass:
         outcome = {
             "log_likelihood": self._take("log_likelihood", steps, P, B),
             "stop_logits": self._take("stop_logits", steps, P, B),
-            "entropy": self._take("entropy", *((steps, P, B) if want_entropy else (1, 1, 1))),
+            "entropy": self._take("entropy", *((steps, P, B) if options.want_entropy else (1, 1, 1))),
             "wrong_cells": self._take("wrong_cells", P, B, dtype=torch.int32),
             "stop_step": self._take("stop_step", P, B, dtype=torch.int32),
             "produced": self._take("produced", *((P, B, M) if produce else (1, 1, 1)), dtype=torch.int32),
@@ -972,15 +969,15 @@ def warm_up(dtype=torch.float32) -> None:
     layout = Layout(4)
     device = torch.device("cuda")
     memory = torch.zeros(1, 1, 32, dtype=torch.long, device=device)
+    batch = Batch(memory, memory, memory == 0, memory[..., 0] + 1, memory[..., 0])
     for kind in ("mlp", "lstm"):
         controller = make_controller(kind, layout, 64)
         params = {
             name: torch.zeros(1, *shape, dtype=dtype, device=device) for name, shape in controller.shapes().items()
         }
+        machines = Machines(layout, controller, params)
         for entropy in (False, True):
-            run = Pass(
-                layout, controller, params, memory, memory, memory == 0, memory[..., 0] + 1, clip=None,
-                want_entropy=entropy, log_floor=1e-6, workspace=Workspace(), keep=True, steps=1,
-            )  # fmt: skip
+            options = RunOptions(want_entropy=entropy)
+            run = Pass(machines, batch, options, workspace=Workspace(), keep=True, steps=1)
             run.backward(None, None, None)
     _warm.add(dtype)

@@ -1,0 +1,40 @@
+"""What training tells while it runs: rows of history.csv, and a line beside the progress bar."""
+
+import torch
+
+from nram.training.config import TrainConfig
+from nram.training.population import Population
+
+__all__ = ["most_advanced", "progress_row", "progress_text"]
+
+
+def most_advanced(population: Population) -> int:
+    """The finite member with the highest level, then the smallest error."""
+    members = population.members
+    merit = torch.where(members.finite(), members.level - members.level_error().clamp(max=0.999), -1.0)
+    return int(merit.argmax())
+
+
+def progress_row(population: Population, batches: int, seconds: float) -> dict:
+    """One row of the history: the population's state after `batches` training steps."""
+    level, error = population.members.level, population.members.level_error()
+    best = most_advanced(population)
+    counts = torch.bincount(level.cpu()).tolist()
+    return {
+        "batch": batches,
+        "seconds": seconds,
+        "best_level": int(level[best]),
+        "best_error": float(error[best]),
+        "members_started": sum(trial.parent < 0 for trial in population.trials),
+        "members_solved": sum(trial.solved for trial in population.trials),
+        "levels": " ".join(f"{lvl}:{count}" for lvl, count in enumerate(counts) if count),
+    }
+
+
+def progress_text(row: dict, config: TrainConfig) -> str:
+    """A row of the history in words."""
+    return (
+        f"{config.task}: best level {row['best_level']}/{config.examples.train_difficulty} error "
+        f"{row['best_error']:.3f}, started {row['members_started']}, solved {row['members_solved']}, "
+        f"levels {row['levels']}"
+    )

@@ -1,0 +1,66 @@
+"""Which members are stuck, and what takes their place: the next seed, or a copy of a member that stands out."""
+
+import torch
+from torch import Tensor
+
+from nram.training.population import Members, Population
+
+__all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
+
+PATIENCE_AT_TOP = 3.0  # times as many batches for a member at the train difficulty
+PATIENCE_IN_FRONT = 4  # times as many batches for one that stands out, where members are copied
+LEAD = 0.2  # levels by which a member that stands out is ahead of the median one
+FRUITLESS = 24  # stop copying a state after this many failed copies
+
+
+def patience(population: Population) -> list[float]:
+    """For each member, the batches without a gain after which it is stuck."""
+    config, members = population.config, population.members
+    at_top = (members.level == config.examples.train_difficulty).tolist()
+    in_front = stands_out(members).tolist()
+    batches = []
+    for top, front in zip(at_top, in_front, strict=True):
+        each = config.population.restart_after * (PATIENCE_AT_TOP if top and config.curriculum.enabled else 1)
+        batches.append(each * PATIENCE_IN_FRONT if config.population.copies and front else each)
+    return batches
+
+
+def merit(members: Members) -> Tensor:
+    """How far the members have come: [P], the level less the lowest moving error there."""
+    return members.level - members.lowest_error.clamp(max=0.999)
+
+
+def stands_out(members: Members) -> Tensor:
+    """Whether a member is well ahead of the median one: BoolTensor[P]."""
+    merits = merit(members)
+    return merits >= merits.median() + LEAD
+
+
+def find_donor(population: Population) -> int | None:
+    """The member that has come furthest, if it stands out and copies of its state are not known to fail."""
+    members = population.members
+    hopeful = torch.tensor([population.fruitless[family] < FRUITLESS for family in members.family.tolist()])
+    candidates = stands_out(members).cpu() & hopeful
+    return int(torch.where(candidates, merit(members).cpu(), -1.0).argmax()) if candidates.any() else None
+
+
+@torch.no_grad()
+def renew(population: Population, member: int) -> None:
+    """Start a member afresh or, with probability `copies` and if one stands out, as a copy of another.
+
+    A copy has its parent's parameters and Adam's moments, about its parent's learning rate, and hyperparameters of its
+    own otherwise.
+    Deviation: the paper's seeds are independent. Copies are population-based training (Jaderberg et al., 2017).
+    """
+    donor = find_donor(population)
+    population.start(member)
+    trial = population.trial(member)
+    if donor is None or donor == member or trial.chance >= population.config.population.copies:
+        return
+    parent = population.trial(donor)
+    population.members.inherit(member, donor)
+    low, high = population.config.draws.learning_rate
+    drawn = trial.learning_rate / (low * high) ** 0.5
+    trial.learning_rate = min(max(parent.learning_rate * drawn**0.5, low / 4), high)
+    population.members.learning_rate[member] = trial.learning_rate
+    trial.parent, trial.level, trial.batches = parent.trial, parent.level, parent.batches
