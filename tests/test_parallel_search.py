@@ -15,6 +15,7 @@ def config(**overrides):
     return TrainConfig.for_task("access", **{**settings, **overrides})
 
 
+@pytest.mark.slow
 def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
     told = []
     rows = parallel_search.search_in_parallel(config(seed=5), tmp_path, 2, say=told.append)
@@ -36,6 +37,7 @@ def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
     assert set(more["seed"]) == {5, 6, 7}
 
 
+@pytest.mark.slow
 def test_a_half_done_population_spends_what_is_left_of_its_budget(tmp_path, monkeypatch):
     parallel_search.search_in_parallel(config(), tmp_path, 1)
     (tmp_path / "population-0000" / "finished.json").unlink()
@@ -46,6 +48,7 @@ def test_a_half_done_population_spends_what_is_left_of_its_budget(tmp_path, monk
     assert 0 < asked[0] < 7.1
 
 
+@pytest.mark.slow
 def test_folders_of_earlier_versions_are_read_and_continued(tmp_path):
     rows = parallel_search.search_in_parallel(config(), tmp_path, 2)
     (tmp_path / "population-0000").rename(tmp_path / "trial-0000")
@@ -57,6 +60,7 @@ def test_folders_of_earlier_versions_are_read_and_continued(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0001", "trial-0000", "trials.csv"]
 
 
+@pytest.mark.slow
 def test_the_command_searches_with_several_populations(tmp_path, capsys):
     small = "--set population=2 --set train_difficulty=3 --set verify_cases=20 --set hidden=8 --set kernel=reference"
     command = f"search --task access --budget 0.5 --populations 2 --jobs 1 --out {tmp_path / 'a'} {small}"

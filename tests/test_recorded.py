@@ -86,6 +86,7 @@ def test_pictures_keep_their_size_and_look():
     assert max(abs(a - b) for a, b in pairs) <= 8
 
 
+@pytest.mark.slow
 def test_a_small_set_of_runs(tmp_path):
     """One task's notebook on one run, as the command executes it."""
     runs = tmp_path / "runs"

@@ -113,6 +113,7 @@ def log(notebooks):
     return (notebooks / "log.txt").read_text().split() if (notebooks / "log.txt").exists() else []
 
 
+@pytest.mark.slow
 def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(notebooks, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -185,6 +186,7 @@ def test_what_counts_as_done(notebooks):
     assert not is_done(configs["copy"] | {"seed": 4}), "another seed is another run"
 
 
+@pytest.mark.slow
 def test_a_broken_run_is_named_and_left_alone(notebooks):
     configs = prepare(notebooks, "copy")
     runs = notebooks.parent / "results" / "runs"
@@ -207,12 +209,14 @@ def test_a_parameter_that_the_notebook_does_not_have_is_an_error_before_anything
     assert not aside.exists() and log(notebooks) == []
 
 
+@pytest.mark.slow
 def test_a_notebook_that_leaves_early_is_not_done(notebooks):
     path = write_notebook(notebooks / "leaves.ipynb", ["import sys; sys.exit()", "print('never')"])
     with pytest.raises(RuntimeError, match="leaves.ipynb ended before its cell 1"):
         executing.execute(path, notebooks / "aside.ipynb", {}, threads=1, command="")
 
 
+@pytest.mark.slow
 def test_a_kernel_that_does_not_start_is_tried_once_more(notebooks, monkeypatch):
     from jupyter_client.manager import AsyncKernelManager
 
@@ -238,6 +242,7 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(notebooks, monkeypatch)
     assert len(attempts) == 2
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_not_tried_again(notebooks):
     path = write_notebook(notebooks / "fails.ipynb", ["open('log.txt', 'a').write('once ')", "unknown_name"])
     with pytest.raises(Exception, match="unknown_name") as caught:
@@ -291,6 +296,7 @@ def wait_until(condition, seconds=60.0):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks up processes in /proc")
 def test_the_end_of_the_runner_is_the_end_of_its_children_and_the_next_call_goes_on(notebooks):
     prepare(notebooks, "copy", "swap")

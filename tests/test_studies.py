@@ -51,6 +51,7 @@ def rows_of(config, left_out=()):
     return frame.drop(columns=["seconds", "next_verification", "polished"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpening", [1.0, 3.0])
 def test_a_trial_depends_on_no_other(sharpening):
     together = rows_of(tiny(sharpening=sharpening))
@@ -60,6 +61,7 @@ def test_a_trial_depends_on_no_other(sharpening):
     pd.testing.assert_frame_equal(alone, together.loc[[2, 4]])
 
 
+@pytest.mark.slow
 def test_the_restart_rule_only_cuts_trials_short():
     cut, whole = rows_of(tiny()), rows_of(tiny(restarts=False))
     assert (cut["ended"] == "restarted").any() and (whole["ended"] != "restarted").all()
@@ -77,6 +79,7 @@ def test_a_seed_has_the_same_first_parameters_with_and_without_noise_and_entropy
         assert torch.equal(Population(tiny(**changes), task).members.theta, plain)
 
 
+@pytest.mark.slow
 def test_members_that_stay_keep_all_that_is_theirs():
     population = Population(tiny(), tasks.get("listk"))
     generator = torch.Generator().manual_seed(0)
@@ -105,6 +108,7 @@ def plan(monkeypatch):
     monkeypatch.setattr(study_plans, "BLOCK", 3)
 
 
+@pytest.mark.slow
 def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_path):
     told = []
     whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, say=told.append)
@@ -150,6 +154,7 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     assert (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns == finished
 
 
+@pytest.mark.slow
 def test_a_study_may_grow_setting_by_setting(plan, tmp_path):
     first = studies.run_study("tiny", tmp_path, seeds=1, only=["narrow"])
     assert first["setting"].unique().tolist() == ["narrow"]
@@ -242,6 +247,7 @@ def test_hyperparameters_left_to_chance_are_an_error(plan, monkeypatch):
         study_plans.configurations("tiny")
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
     command = ["study", "tiny", "--out", str(tmp_path), "--seeds", "2", "--batches", "20"]
     assert main(command) == 0
@@ -251,6 +257,7 @@ def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
     assert "valid: rates" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_calls_are_spread_over_processes():
     assert sorted(launch(pow, [(2, 3), (3, 2), (5, 1)], jobs=2)) == [5, 8, 9]
     with pytest.raises(TypeError):

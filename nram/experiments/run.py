@@ -4,17 +4,18 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 import tqdm
 
 from nram import kernels, model, results, tasks
-from nram.evaluate import Evaluation, evaluate, summarize
+from nram.evaluate import UNIFORM_COMPLEXITIES, Evaluation, evaluate, summarize
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.loop import TrainResult, train
 from nram.training.verification import Verification
 
-__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "restore", "run", "save"]
+__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "one_case", "restore", "run", "save"]
 
 
 def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
@@ -141,8 +142,15 @@ def run(
     started = time.monotonic()
     result = train(config, progress=progress, task=task, checkpoint=checkpoint(folder, config, name))
     limited = task_of(config, task)
-    complexities = range(limited.min_difficulty, min(max_complexity, limited.max_difficulty or max_complexity) + 1)
-    evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress, task=task)
+    largest = min(max_complexity, limited.max_difficulty or max_complexity)
+    evaluation = evaluate_result(
+        result,
+        cases=cases,
+        progress=progress,
+        task=task,
+        complexities=range(limited.min_difficulty, largest + 1),
+        uniform_complexities=[each for each in UNIFORM_COMPLEXITIES if each <= largest],
+    )
     return save(folder, result, evaluation, time.monotonic() - started, name)
 
 
@@ -157,6 +165,23 @@ def evaluate_run(folder: str | Path, progress: bool = True, **sweep) -> Evaluati
         progress=_bar(progress),
         **sweep,
     )
+
+
+def one_case(result: TrainResult, seed: int) -> tuple[dict[str, list[int]], list[bool]]:
+    """What a trained machine does with one fresh case at the train difficulty: (cells by what they are, output cells).
+
+    The cells are the memory at the start, the target, and what the machine and its discretized form leave: M each.
+    """
+    examples = result.config.examples
+    difficulty, generator = torch.tensor([examples.train_difficulty]), torch.Generator().manual_seed(seed)
+    case = task_of(result.config).sample(difficulty, examples.num_cells, generator)
+    rows = {
+        "memory at start": case.memory,
+        "target": case.target,
+        "fuzzy": result.machine.run(case.memory, case.limit),
+        "discretized": result.machine.discretize().run(case.memory, case.limit),
+    }
+    return {name: cells[0].tolist() for name, cells in rows.items()}, case.mask[0].tolist()
 
 
 def measure_again(folder: str | Path, progress: bool = True, **sweep) -> tuple[Path, Evaluation]:

@@ -34,7 +34,7 @@ from nram.training.config import TrainConfig
 from nram.training.loop import train
 from nram.training.population import Trial
 
-__all__ = ["load_study", "run_block", "run_study"]
+__all__ = ["load_studies", "load_study", "run_block", "run_study"]
 
 COLUMNS = (
     *("setting", "variant", "trial", "seed", "learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy"),
@@ -101,6 +101,11 @@ def load_study(folder: str | Path) -> pd.DataFrame:
     if not (folder / "provenance.json").is_file():
         raise FileNotFoundError(f"{folder} is no finished study: it has no provenance.json")
     return _read_trials(folder / "trials.csv")
+
+
+def load_studies(folder: str | Path, names: Sequence[str] = tuple(STUDIES)) -> dict[str, pd.DataFrame]:
+    """The trials of those studies that a folder holds, by name. Raises FileNotFoundError for an unfinished one."""
+    return {name: load_study(Path(folder) / name) for name in names if (Path(folder) / name).is_dir()}
 
 
 # What is left to run
