@@ -341,7 +341,7 @@ def test_termination_is_an_exit_that_cleans_up(monkeypatch, number, exit_code):
     ("arguments", "message"),
     [
         (["--tasks", "copy swop"], "swap"),
-        (["--budget", "-1"], "budget_seconds must not be negative"),
+        (["--budget", "-1"], "budget_seconds must be at least 0"),
         (["--overrides", '{"popul": 3}'], "unknown setting 'popul'"),
         (["--overrides", '{"seed": 3}'], "seed is an option of its own"),
         (["--overrides", "[1]"], "must be a JSON object"),

@@ -1,4 +1,4 @@
-"""What came of the studies: frames of their trials, and the same as Markdown."""
+"""Tables of a study's trials, as frames and as Markdown (see `nram.experiments.studies`)."""
 
 import json
 import math
@@ -26,8 +26,8 @@ def study_table(trials: pd.DataFrame) -> pd.DataFrame:
     """How often seeds were solved, one row per setting and variant, in the order of the trials.
 
     started, solved, rate, its 95% interval by Wilson (rate_low, rate_high), batches to solve (median and quartiles,
-    over the solved); fuzzy_only: seeds that were not solved though their fuzzy machine made no error when it was last
-    verified, on 100 cases or more; all batches of all trials, CPU hours, and solved seeds per CPU hour.
+    over the solved). fuzzy_only: unsolved seeds whose fuzzy machine made no error in its last verification, on 100
+    cases or more. batches: of all trials. cpu_hours, and solved seeds per_cpu_hour.
     """
     rows = []
     for (setting, variant), group in trials.groupby(["setting", "variant"], sort=False):
@@ -47,8 +47,8 @@ def study_table(trials: pd.DataFrame) -> pd.DataFrame:
 def noise_table(trials: pd.DataFrame) -> pd.DataFrame:
     """The paper's study of gradient noise beside ours: share of seeds solved, a row per variant, a column per setting.
 
-    trials: of the study gradient_noise. The paper's three settings are not published: its setting 1 is not ours.
-    average: over all seeds, with its 95% interval by Wilson (low, high), the paper's from its 300 seeds.
+    trials: of the study gradient_noise. The paper does not publish its three settings: its setting 1 is not ours.
+    average: over all seeds, with its 95% interval by Wilson (low, high); the paper's is over 300 seeds.
     """
     rows = []
     for _, row in results.paper_gradient_noise().iterrows():
@@ -69,7 +69,7 @@ def noise_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise_markdown(table: pd.DataFrame) -> str:
-    """`noise_table` for reading."""
+    """`noise_table` as Markdown."""
     shares = ["setting 1", "setting 2", "setting 3", "average"]
     shown = table.assign(**{name: [f"{100 * share:.1f}%" for share in table[name]] for name in shares})
     bounds = zip(table["low"], table["high"], strict=True)
@@ -80,8 +80,8 @@ def noise_markdown(table: pd.DataFrame) -> str:
 def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Two variants on the same seeds, a row per setting: seeds solved by both, by one alone, by the other, by neither.
 
-    p_value: of McNemar's exact test, two-sided: how probable it is that the seeds solved by one variant alone divide at
-    least as unevenly if either is as likely.
+    p_value: of McNemar's exact test, two-sided: how probable at least as uneven a division is of the seeds that one
+    variant alone solves, if both variants are equally likely to solve them.
     """
     rows = []
     for setting, group in trials.groupby("setting", sort=False):
@@ -96,9 +96,9 @@ def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 
 def readme_tables(folder: str | Path) -> dict[str, str]:
-    """The tables of the README that come from the finished studies in `folder`, as Markdown by the name of their place.
+    """The README's tables of the finished studies in `folder`, as Markdown by the names of their marks.
 
-    rates: how often seeds are solved; scaling: what that means on many cores.
+    rates: how often seeds are solved. scaling: what that means on many cores.
     """
     if not (Path(folder) / "rates" / "provenance.json").is_file():
         return {}
@@ -107,9 +107,9 @@ def readme_tables(folder: str | Path) -> dict[str, str]:
 
 
 def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
-    """What the rates of `study_table` mean for a search on many cores, for reading: an estimate, not a measurement.
+    """What the rates of `study_table` mean for a search on many cores, as Markdown: an estimate, not a measurement.
 
-    Trials need nothing from each other, so that what is solved in an hour grows as the cores do.
+    Trials need nothing from each other: the number solved in an hour grows as the number of cores does.
     """
     per_hour = table["started"] / table["cpu_hours"]
     shown = pd.DataFrame({"task": table["setting"], "seeds per core and hour": per_hour.round().astype(int)})
@@ -119,7 +119,7 @@ def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
 
 
 def settings_table(folder: str | Path) -> pd.DataFrame:
-    """A finished study's settings, a row per setting: what differs between them, in the first variant of each."""
+    """The settings in which a finished study's settings differ, a row each, as in their first variants."""
     held = json.loads((Path(folder) / "config.json").read_text())["configurations"]
     first = {each["setting"]: each for each in reversed(held)}
     frame = pd.DataFrame([first[name] for name in dict.fromkeys(each["setting"] for each in held)])
@@ -129,7 +129,7 @@ def settings_table(folder: str | Path) -> pd.DataFrame:
 
 
 def study_markdown(table: pd.DataFrame) -> str:
-    """`study_table` for reading, without the variants if there is but one."""
+    """`study_table` as Markdown; without the variants if there is only one."""
     shown = table[["setting", "variant", "started", "solved"]].copy()
     if table["variant"].nunique() == 1:
         shown = shown.drop(columns="variant")
