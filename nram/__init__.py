@@ -1,8 +1,22 @@
 """Neural Random-Access Machines: the machine, its ten tasks, training and the programs it learns."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from nram import results, tasks
-from nram.model import Machine, load
-from nram.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from nram.model import Machine, load
+    from nram.training.config import TrainConfig
 
 __all__ = ["Machine", "TrainConfig", "load", "results", "tasks"]
 __version__ = "0.1.0"
+
+_AT_FIRST_USE = {"Machine": "nram.model", "TrainConfig": "nram.training.config", "load": "nram.model"}
+
+
+def __getattr__(name: str):
+    """The names whose modules bring the kernels along: imported at first use, so that reading results stays light."""
+    if name not in _AT_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_AT_FIRST_USE[name]), name)

@@ -10,16 +10,12 @@ from pathlib import Path
 
 import nram
 from nram import arguments as options
-from nram import commands
+from nram import commands, results
 from nram.arguments import Parser, positive, print_error
-from nram.experiments.compare import MINE, PLACES
-from nram.experiments.notebooks import NOTEBOOKS
 from nram.experiments.reproduce import MAX_JOBS
 from nram.experiments.study_plans import STUDIES
 
 __all__ = ["main", "make_parser"]
-
-RUNS = Path("results/runs")
 
 
 def make_parser() -> Parser:
@@ -37,7 +33,7 @@ def make_parser() -> Parser:
     options.add_task(train)
     options.add_training(train, budget=120.0)
     options.add_cases(train)
-    train.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="folder of runs (%(default)s)")
+    train.add_argument("--out", type=Path, default=results.MINE, metavar="DIR", help="folder of runs (%(default)s)")
     train.add_argument("--name", help="of the run's folder (TASK-HASH, with the first digits of the settings' hash)")
     options.add_quiet(train)
 
@@ -57,7 +53,7 @@ def make_parser() -> Parser:
         "runs",
         type=Path,
         nargs="?",
-        default=PLACES["recorded"],
+        default=results.RECORDED,
         metavar="DIR",
         help="a folder of runs, or a run (the recorded ones)",
     )
@@ -67,7 +63,9 @@ def make_parser() -> Parser:
     options.add_quiet(verify)
 
     table = add("table", commands.table_command)
-    table.add_argument("runs", type=Path, nargs="?", default=RUNS, metavar="DIR", help="folder of runs (%(default)s)")
+    table.add_argument(
+        "runs", type=Path, nargs="?", default=results.MINE, metavar="DIR", help="folder of runs (%(default)s)"
+    )
 
     compare = add("compare", commands.compare_command)
     compare.add_argument(
@@ -76,7 +74,9 @@ def make_parser() -> Parser:
         metavar="SOURCE",
         help="two of: a run's folder, a folder of runs, paper, recorded, mine; without any, all three words",
     )
-    compare.add_argument("--mine", type=Path, default=MINE, metavar="DIR", help="what mine stands for (%(default)s)")
+    compare.add_argument(
+        "--mine", type=Path, default=results.MINE, metavar="DIR", help="what mine stands for (%(default)s)"
+    )
     options.add_csv(compare)
 
     search = add("search", commands.search_command)
@@ -125,7 +125,7 @@ def make_parser() -> Parser:
         "--threads", type=positive, metavar="N", help="of each task (the cores are shared out between the tasks)"
     )
     reproduce.add_argument(
-        "--notebooks", type=Path, default=NOTEBOOKS, metavar="DIR", help="folder of notebooks of the same names"
+        "--notebooks", type=Path, default=results.NOTEBOOKS, metavar="DIR", help="folder of notebooks of the same names"
     )
     reproduce.add_argument("--table-only", action="store_true", help="only write and print Table 1")
 

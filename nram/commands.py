@@ -89,7 +89,7 @@ def compare_command(arguments: Namespace) -> None:
         sources = ["paper", "recorded"] if none_yet else ["recorded", "mine", "paper"]
     elif len(sources) != 2:
         raise ValueError(f"compare takes two sources, not {len(sources)}")
-    if arguments.mine != compare.MINE:
+    if arguments.mine != results.MINE:
         sources = [str(arguments.mine) if source == "mine" else source for source in sources]
     frame = compare.compare(*sources)
     if not len(frame):
@@ -193,15 +193,15 @@ def report_command(arguments: Namespace) -> None:
     """Write a static site of a folder of runs: tables, curves, traces to step through, notebooks."""
     from nram import report
 
-    print(report.build(arguments.runs or results.CHECKOUT / "results" / "recorded", arguments.out))
+    print(report.build(arguments.runs or results.RECORDED, arguments.out))
 
 
 def benchmark_command(arguments: Namespace) -> None:
     """Measure the speed of the fused machine beside the reference and the limits of this computer."""
-    from nram.experiments.speed import benchmark, claims
+    from nram.experiments.speed import benchmark, cases, claims
 
     measurements = benchmark.benchmark(
-        benchmark.QUICK if arguments.quick else benchmark.FULL,
+        cases.QUICK if arguments.quick else cases.FULL,
         with_compiled=arguments.compiled,
         seeds=arguments.seeds if arguments.solve else (),
         say=lambda text: print(text, file=sys.stderr, flush=True),

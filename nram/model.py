@@ -1,14 +1,11 @@
 """One trained machine: what `nram.load` gives back."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from nram import kernels
@@ -17,11 +14,10 @@ from nram.machine.controller import make_controller
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import Machines
 from nram.program import Program, from_machine
+from nram.results.weights import FORMAT, WEIGHTS, load_weights
 
-__all__ = ["DiscreteMachine", "Machine", "load", "load_weights", "weights_bytes"]
+__all__ = ["DiscreteMachine", "Machine", "load"]
 
-FORMAT = 1  # of a run's folder
-WEIGHTS = "weights.safetensors"
 LARGEST = 10_000  # registers, repetitions, hidden units
 CHUNK_FLOATS = 2**25  # a fuzzy run keeps two tapes of M x M floats per example: so many floats at a time
 
@@ -172,34 +168,3 @@ def load(folder: str | Path, kernel: str = "auto") -> Machine:
         raise ValueError(f"{config_file} lacks {error}") from error
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-
-
-def weights_bytes(params: dict[str, Tensor], task: str) -> bytes:
-    """The content of a file of weights, which also says what task they are for, and their digest."""
-    tensors = {name: param.detach().cpu().contiguous().clone() for name, param in params.items()}
-    return save(tensors, {"task": task, "sha256": _digest(tensors)})
-
-
-def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], str | None]:
-    """(tensors by name, key of the task, None if the file does not say) from the weights in a run's folder.
-
-    Raises ValueError naming the file if it is damaged, OSError if it cannot be read.
-    """
-    path = Path(folder) / WEIGHTS
-    try:
-        with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if said.get("sha256") not in (None, _digest(tensors)):
-        raise ValueError(f"{path} is damaged: its digest is another one")
-    return tensors, said.get("task")
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """64 hexadecimal digits of SHA-256 over names and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

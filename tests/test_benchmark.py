@@ -13,11 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from nram import __main__ as command_line
-from nram import kernels, machine, results
-from nram.experiments.speed import benchmark
+from nram import kernels, results
+from nram.experiments.speed import benchmark, calls, cases, timing
 from nram.experiments.speed import claims as speed
-from nram.experiments.speed.benchmark import QUICK, TINY, Case
+from nram.experiments.speed.cases import QUICK, TINY, Case
 from nram.experiments.speed.operations import controller_operations, timestep_bytes, timestep_operations
+from nram.machine import run
 from nram.machine.circuit import Layout
 from nram.machine.controller import make_controller
 
@@ -74,7 +75,7 @@ def test_controller_and_history():
 # Cases
 
 
-@pytest.mark.parametrize("case", [*benchmark.FULL.cases, *benchmark.FULL.memory, *benchmark.cuda_cases()], ids=str)
+@pytest.mark.parametrize("case", [*cases.FULL.cases, *cases.FULL.memory, *cases.cuda_cases()], ids=str)
 def test_every_example_runs_for_all_timesteps(case):
     config = replace(case, device="cpu").config("reference")
     assert config.limit_slope == 0 and config.limit_offset == case.timesteps
@@ -83,13 +84,13 @@ def test_every_example_runs_for_all_timesteps(case):
 
 
 def test_the_plan_has_what_was_asked_for():
-    measured = {(case.task, case.population, case.batch) for case in benchmark.FULL.cases}
+    measured = {(case.task, case.population, case.batch) for case in cases.FULL.cases}
     assert measured == {(task, P, 32) for task in ("copy", "permutation") for P in (1, 8)}
-    assert {(case.timesteps, case.num_cells) for case in benchmark.FULL.cases if case.task == "copy"} == {(18, 32)}
-    assert benchmark.PERMUTATION.config("reference").repetitions == 2
-    assert benchmark.LARGEST in benchmark.FULL.memory
-    assert {case.population for case in benchmark.cuda_cases()} >= {64, 256, 1024}
-    cells = {case.num_cells for axis, _, cases in benchmark.FULL.growth if axis == "num_cells" for case in cases}
+    assert {(case.timesteps, case.num_cells) for case in cases.FULL.cases if case.task == "copy"} == {(18, 32)}
+    assert cases.PERMUTATION.config("reference").repetitions == 2
+    assert cases.LARGEST in cases.FULL.memory
+    assert {case.population for case in cases.cuda_cases()} >= {64, 256, 1024}
+    cells = {case.num_cells for axis, _, along in cases.FULL.growth if axis == "num_cells" for case in along}
     assert {min(cells), max(cells)} == {16, 256}
 
 
@@ -100,28 +101,28 @@ def test_compiled_calls_leave_the_reference_as_it_was(monkeypatch):
         return lambda *args, **options: used.append(function) or function(*args, **options)
 
     monkeypatch.setattr("torch.compile", compile_nothing)
-    benchmark.compiled_parts.cache_clear()
-    before = machine.timestep, machine.circuit_entropy, Layout.softmax
-    benchmark.compiled_call(benchmark.step_call(TINY, "reference"))()
-    benchmark.compiled_parts.cache_clear()
+    calls.compiled_parts.cache_clear()
+    before = run.timestep, run.circuit_entropy, Layout.softmax
+    calls.compiled_call(calls.step_call(TINY, "reference"))()
+    calls.compiled_parts.cache_clear()
     assert {function.__name__ for function in used} == {"timestep", "circuit_entropy", "softmax"}
-    assert (machine.timestep, machine.circuit_entropy, Layout.softmax) == before
+    assert (run.timestep, run.circuit_entropy, Layout.softmax) == before
 
 
-# A whole report
+# Whole measurements
 
 
 @pytest.fixture(scope="module")
-def report():
+def measurements():
     return benchmark.benchmark(QUICK, say=lambda text: None)
 
 
-def test_rows_have_the_promised_fields_and_fit_together(report):
-    for row in report["rows"] + report["growth"]:
+def test_rows_have_the_promised_fields_and_fit_together(measurements):
+    for row in measurements["rows"] + measurements["growth"]:
         assert set(row) - {"axis"} == ROW
         reference, *_ = (
             other
-            for other in report["rows"] + report["growth"]
+            for other in measurements["rows"] + measurements["growth"]
             if other["implementation"] == "reference"
             and all(other[name] == row[name] for name in ("case", "population", "num_cells", "scope"))
             and other.get("axis") == row.get("axis")
@@ -131,31 +132,31 @@ def test_rows_have_the_promised_fields_and_fit_together(report):
         assert 0 < row["ratio_low"] <= row["ratio_high"]
         assert row["times_arithmetic"] == pytest.approx(row["microseconds"] / row["arithmetic_microseconds"])
     fused = kernels.resolve() != "reference"
-    of_rows = {(row["case"], row["scope"], row["implementation"]) for row in report["rows"]}
+    of_rows = {(row["case"], row["scope"], row["implementation"]) for row in measurements["rows"]}
     for task in ("copy", "permutation"):
         for scope in ("step", "kernel"):
             assert (task, scope, "reference") in of_rows and ((task, scope, "fused") in of_rows) == fused
     assert ("copy", "timestep", "reference") in of_rows
 
 
-def test_the_other_sections(report):
-    assert report["limits"]["gflops_best"] >= report["limits"]["gflops"] > 0
-    assert report["limits"]["copy_gigabytes_per_second"] > 0
-    assert [each["implementation"] for each in report["memory"]] == ["fused", "reference"]
-    for each in report["memory"]:
+def test_the_other_sections(measurements):
+    assert measurements["limits"]["gflops_best"] >= measurements["limits"]["gflops"] > 0
+    assert measurements["limits"]["copy_gigabytes_per_second"] > 0
+    assert [each["implementation"] for each in measurements["memory"]] == ["fused", "reference"]
+    for each in measurements["memory"]:
         assert each["peak_mib"] > each["training_mib"] >= 0
-    assert {each["num_cells"] for each in report["discretized"]} == {64, 1_000}
-    assert all(each["timesteps_per_second"] > 1_000 for each in report["discretized"])
-    assert report["solve"] == []
+    assert {each["num_cells"] for each in measurements["discretized"]} == {64, 1_000}
+    assert all(each["timesteps_per_second"] > 1_000 for each in measurements["discretized"])
+    assert measurements["solve"] == []
     where = {"threads", "cores", "load_before", "load_after", "versions", "commit", "command", "environment"}
-    assert where <= set(report["machine"])
+    assert where <= set(measurements["machine"])
 
 
-def test_survives_its_file(report, tmp_path):
-    results.write_text(tmp_path / "speed.json", benchmark.to_json(report))
+def test_survives_its_file(measurements, tmp_path):
+    results.write_text(tmp_path / "speed.json", benchmark.to_json(measurements))
     again = speed.load(tmp_path / "speed.json")
-    assert list(again) == list(report)
-    for row, before in zip(again["rows"], report["rows"], strict=True):
+    assert list(again) == list(measurements)
+    for row, before in zip(again["rows"], measurements["rows"], strict=True):
         assert row["microseconds"] == pytest.approx(before["microseconds"], rel=1e-5)
         assert {name: row[name] for name in ("case", "scope", "modules")} == {
             name: before[name] for name in ("case", "scope", "modules")
@@ -165,45 +166,45 @@ def test_survives_its_file(report, tmp_path):
         speed.load(tmp_path / "speed.json")
 
 
-def test_what_was_not_measured_is_not_claimed(report):
-    claims = speed.claims(report).set_index("what")
+def test_what_was_not_measured_is_not_claimed(measurements):
+    claims = speed.claims(measurements).set_index("what")
     assert len(claims) >= 11
     missing = claims[claims["measured"].isna()]
     assert all(met is None for met in missing["met"])
     assert any("H100" in what for what in missing.index)
 
 
-def copied_row(report, **changes):
-    row = copy.deepcopy(next(row for row in report["rows"] if row["scope"] == "step"))
+def copied_row(measurements, **changes):
+    row = copy.deepcopy(next(row for row in measurements["rows"] if row["scope"] == "step"))
     return row | {"case": "copy", "batch": 32, "implementation": "fused", "population": 1, "scope": "step"} | changes
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(29.9, False), (30.0, True)])
-def test_verdicts_follow_the_numbers(report, ratio, met):
-    report = copy.deepcopy(report)
-    report["rows"].append(copied_row(report, ratio=ratio))
-    report["rows"].append(copied_row(report, scope="kernel", ratio=59.0, times_arithmetic=5.0))
-    claims = speed.claims(report).set_index("what")["met"]
+def test_verdicts_follow_the_numbers(measurements, ratio, met):
+    measurements = copy.deepcopy(measurements)
+    measurements["rows"].append(copied_row(measurements, ratio=ratio))
+    measurements["rows"].append(copied_row(measurements, scope="kernel", ratio=59.0, times_arithmetic=5.0))
+    claims = speed.claims(measurements).set_index("what")["met"]
     assert claims.filter(like="whole training step, copy, batch 32, population 1").item() is met
     assert claims.filter(like="kernel, forward and backward").item() is False
     assert claims.filter(like="kernel, population 1").item() is True
 
 
-def test_an_unsolved_search_counts_as_slower_than_any(report):
+def test_an_unsolved_search_counts_as_slower_than_any(measurements):
     seconds = [(3.0, True), (4.0, True), (300.0, False), (300.0, False), (4.5, True)]
     solved = [{"task": "access", "seed": k, "seconds": s, "solved": ok} for k, (s, ok) in enumerate(seconds)]
-    found = speed.claims({**report, "solve": solved}).set_index("what").filter(like="Access", axis=0).iloc[0]
+    found = speed.claims({**measurements, "solve": solved}).set_index("what").filter(like="Access", axis=0).iloc[0]
     assert found["measured"] == 4.5 and found["met"] and found["spread"] == "3 to inf"
     solved[0]["solved"] = False
-    found = speed.claims({**report, "solve": solved}).set_index("what").filter(like="Access", axis=0).iloc[0]
+    found = speed.claims({**measurements, "solve": solved}).set_index("what").filter(like="Access", axis=0).iloc[0]
     assert math.isinf(found["measured"]) and not found["met"]
 
 
-def test_growth_of_memory_is_an_exponent(report):
-    base = {**report["memory"][0], "implementation": "fused", "timesteps": 8, "training_mib": 10.0}
+def test_growth_of_memory_is_an_exponent(measurements):
+    base = {**measurements["memory"][0], "implementation": "fused", "timesteps": 8, "training_mib": 10.0}
     memory = [base, {**base, "timesteps": 16, "training_mib": 20.0}, {**base, "batch": 4 * base["batch"]}]
     memory[2]["training_mib"] = 160.0
-    found = speed.claims({**report, "memory": memory}).set_index("what")
+    found = speed.claims({**measurements, "memory": memory}).set_index("what")
     assert found.filter(like="with timesteps", axis=0)["measured"].item() == pytest.approx(1)
     assert found.filter(like="with batch", axis=0)["measured"].item() == pytest.approx(2)
     assert not found.filter(like="with batch", axis=0)["met"].item()
@@ -217,32 +218,32 @@ def test_solves_an_easy_task():
 
 def test_rounds_take_turns():
     order = []
-    calls = {name: lambda name=name: order.append(name) for name in "ab"}
-    samples, number = benchmark.take_turns(calls, rounds=2)
+    appending = {name: lambda name=name: order.append(name) for name in "ab"}
+    samples, number = timing.take_turns(appending, rounds=2)
     assert [len(pairs) for pairs in samples.values()] == [2, 2] and min(number.values()) >= 1
     timed = order[4:]  # after two calls of each to warm up
     assert timed == (["a"] * (1 + number["a"]) + ["b"] * (1 + number["b"])) * 2  # the first is not timed
-    assert benchmark.quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
+    assert timing.quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
     assert statistics.median(wall for wall, _ in samples["a"]) > 0
 
 
-def test_command(monkeypatch, capsys, tmp_path, report):
+def test_command(monkeypatch, capsys, tmp_path, measurements):
     asked = {}
 
     def pretend(plan, **options):
         asked.update(options, plan=plan)
-        return report
+        return measurements
 
     monkeypatch.setattr(benchmark, "benchmark", pretend)
     file = tmp_path / "new" / "speed.json"
     assert command_line.main(["benchmark", "--quick", "--solve", "--seeds", "7", "8", "--json", str(file)]) == 0
     assert asked["plan"] is QUICK and asked["seeds"] == [7, 8] and asked["with_compiled"] is False
-    assert json.loads(file.read_text())["machine"]["threads"] == report["machine"]["threads"]
+    assert json.loads(file.read_text())["machine"]["threads"] == measurements["machine"]["threads"]
     printed = capsys.readouterr().out
     for title in ("Microseconds per sample-timestep", "Peak memory", "Targets"):
         assert title in printed
     assert command_line.main(["benchmark"]) == 0
-    assert asked["plan"] is benchmark.FULL and asked["seeds"] == ()
+    assert asked["plan"] is cases.FULL and asked["seeds"] == ()
 
 
 def test_a_memory_too_small_for_the_task_is_an_error():
@@ -250,9 +251,9 @@ def test_a_memory_too_small_for_the_task_is_an_error():
         Case("copy", num_cells=2).config("reference")
 
 
-def test_notebook(report, tmp_path, monkeypatch):
+def test_notebook(measurements, tmp_path, monkeypatch):
     matplotlib.use("agg")
-    results.write_text(tmp_path / "speed.json", benchmark.to_json(report))
+    results.write_text(tmp_path / "speed.json", benchmark.to_json(measurements))
     shown, names = [], {}
     monkeypatch.setattr("IPython.display.display", shown.append)
     for cell in nbformat.read(results.CHECKOUT / "notebooks" / "50_speed.ipynb", as_version=4).cells:
@@ -267,6 +268,6 @@ def test_notebook(report, tmp_path, monkeypatch):
                     assert cell.metadata["alt"]
                     value.savefig(tmp_path / f"{cell.id}.png")
             if "parameters" in cell.metadata.get("tags", []):
-                names["report_file"] = str(tmp_path / "speed.json")
+                names["measurements_file"] = str(tmp_path / "speed.json")
     assert {path.stem for path in tmp_path.glob("*.png")} == {"times", "growth", "integers"}
     assert "not measured" in shown[-1].data and "million timesteps per second" in shown[-1].data

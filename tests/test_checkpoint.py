@@ -1,4 +1,4 @@
-"""Interruption: a killed training goes on where it was and ends as an undisturbed one, to the last bit."""
+"""Interruption: a killed training resumes where it was and ends as an undisturbed one, to the last bit."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,18 +16,21 @@ from nram import results, tasks
 from nram.experiments import run as experiment
 from nram.experiments import search
 from nram.results import files
-from nram.training import loop as train
-from nram.training import population
+from nram.training import loop, polish, resume
+from nram.training import step as training_step
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
+from nram.training.loop import train
+from nram.training.population import Population
 
 KILLS = 20
 SMALL = {"train_difficulty": 4, "population": 4, "hidden": 32, "verify_cases": 100, "polish_batches": 200}
 # The command line, with the state saved more often, so that kills fall between many saves.
 DRIVER = """
 import sys
-from nram import __main__, train
-train.SAVE_SECONDS = 0.1
+from nram import __main__
+from nram.training import resume
+resume.SAVE_SECONDS = 0.1
 print("ready", flush=True)
 sys.exit(__main__.main(sys.argv[1:]))
 """
@@ -58,27 +62,29 @@ def killed_at(step, monkeypatch, config, checkpoint):
     """Train until the training step of that number, polishing included, and end there."""
     taken = 0
 
-    def train_step(*arguments):
+    def train_step(*arguments, **options):
         nonlocal taken
         taken += 1
         if taken == step:
             raise Killed
-        return population.train_step(*arguments)
+        return training_step.train_step(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "train_step", train_step)
-        return train.train(config, progress=False, checkpoint=checkpoint)
+        for module in (loop, polish):
+            patched.setattr(module, "train_step", train_step)
+        return train(config, progress=False, checkpoint=checkpoint)
 
 
 def verify_as_soft(machine, task, config, cases, seed):
     """Every candidate's discretized form fails on the quick cases, so that it is polished."""
     found = verify(machine, task, config, cases, seed)
-    return {**found, "discretized_error": 0.5} if cases == train.QUICK_CASES else found
+    return replace(found, discretized_error=0.5) if cases == loop.QUICK_CASES else found
 
 
-verify = train.verify
+verify = loop.verify
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "soft"),
     [
@@ -90,9 +96,9 @@ verify = train.verify
 def test_a_training_ends_alike_wherever_it_is_interrupted(tmp_path, monkeypatch, overrides, soft):
     config = small(**overrides)
     if soft:
-        monkeypatch.setattr(train, "verify", verify_as_soft)
-    expected = train.train(config, progress=False)
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(loop, "verify", verify_as_soft)
+    expected = train(config, progress=False)
+    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     checkpoint = checkpoint_in(tmp_path, config)
     interruptions = 0
     while True:
@@ -106,10 +112,11 @@ def test_a_training_ends_alike_wherever_it_is_interrupted(tmp_path, monkeypatch,
     assert_same_result(found, expected)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_by_hand_goes_on_from_the_last_save(tmp_path, monkeypatch):
     config = small(budget_batches=120, keep_going=True)
-    expected = train.train(config, progress=False)
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    expected = train(config, progress=False)
+    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     checkpoint = checkpoint_in(tmp_path, config)
     calls = []
 
@@ -118,9 +125,9 @@ def test_a_training_that_was_stopped_by_hand_goes_on_from_the_last_save(tmp_path
         if len(calls) == 7:
             raise KeyboardInterrupt
 
-    stopped = train.train(config, progress=False, checkpoint=checkpoint, on_check=interrupt)
+    stopped = train(config, progress=False, checkpoint=checkpoint, on_check=interrupt)
     assert stopped.stopped_by == "interrupt" and stopped.batches == 70
-    assert_same_result(train.train(config, progress=False, checkpoint=checkpoint), expected)
+    assert_same_result(train(config, progress=False, checkpoint=checkpoint), expected)
 
 
 def test_a_run_that_was_stopped_by_hand_keeps_its_checkpoint_and_a_finished_one_does_not(tmp_path, monkeypatch):
@@ -130,7 +137,7 @@ def test_a_run_that_was_stopped_by_hand_keeps_its_checkpoint_and_a_finished_one_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "train_step", interrupted)
+        patched.setattr(loop, "train_step", interrupted)
         folder = experiment.run(config, tmp_path, cases=5, max_complexity=4, progress=False)
     assert results.load_run(folder).metrics["stopped_by"] == "interrupt"
     assert experiment.checkpoint(tmp_path, config).folder.is_dir()
@@ -142,21 +149,23 @@ def test_a_run_that_was_stopped_by_hand_keeps_its_checkpoint_and_a_finished_one_
 
 def test_a_populations_state_is_all_of_it():
     """An attribute that training changes is part of the state, without being named a second time."""
-    config = small()
-    members = population.Population(config, tasks.get("access"))
-    tensors, rest = members.state()
-    saved = tensors.keys() | rest.keys()
-    assert {"theta", "level", "trials", "row_of"} <= saved == vars(members).keys() - {*population.CONSTANT}
-    assert all(value.data_ptr() >= members.theta.data_ptr() for value in members.params.values()), "views of theta"
+    population = Population(small(), tasks.get("access"))
+    tensors, rest = population.state()
+    constant = {"config", "task", "layout", "controller", "_shapes", "_sizes", "machines"}
+    changing = {name.removeprefix("_") for name in vars(population).keys() - constant}
+    assert tensors.keys() == vars(population.members).keys() and rest.keys() | {"members"} == changing
+    params, theta = population.machines.params, population.members.theta
+    assert all(value.data_ptr() >= theta.data_ptr() for value in params.values()), "views of theta"
 
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        population.train_step(members, generator)
-    other = population.Population(small(seed=2), tasks.get("access"))
+        training_step.train_step(population, generator)
+    tensors, rest = population.state()
+    other = Population(small(seed=2), tasks.get("access"))
     text = json.dumps(rest)
     other.restore(tensors, json.loads(text))
-    assert other.machine(1).params["output_bias"].equal(members.machine(1).params["output_bias"])
-    assert json.dumps(other.state()[1]) == text and (other.age == 3).all()
+    assert other.machine(1).params["output_bias"].equal(population.machine(1).params["output_bias"])
+    assert json.dumps(other.state()[1]) == text and (other.members.age == 3).all()
     del tensors["since_rise"]
     with pytest.raises(ValueError, match="another version's population"):
         other.restore(tensors, rest)
@@ -172,7 +181,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, monkeyp
 
     def refused(message, config=config):
         with pytest.raises(ValueError, match=message) as caught:
-            train.train(config, progress=False, checkpoint=checkpoint_in(tmp_path, config))
+            train(config, progress=False, checkpoint=checkpoint_in(tmp_path, config))
         assert "remove it to start afresh" in str(caught.value) and "\n" not in str(caught.value)
 
     refused("is of other settings: hidden, seed", small(budget_batches=10, hidden=16, seed=2))
@@ -186,7 +195,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, monkeyp
     path.write_bytes(whole)
     half_written = path.with_name(".training.safetensors.123")
     half_written.write_bytes(whole[:100])
-    assert train.train(config, progress=False, checkpoint=checkpoint).batches == 10
+    assert train(config, progress=False, checkpoint=checkpoint).batches == 10
     assert path.exists() and not half_written.exists()
 
 
@@ -208,6 +217,7 @@ def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path):
                 pass
 
 
+@pytest.mark.slow
 def test_a_process_that_is_ending_is_waited_for(tmp_path):
     script = "import sys, time\nfrom pathlib import Path\nfrom nram.results.files import locked\n"
     script += "with locked(Path(sys.argv[1]), 'test'):\n    print('held', flush=True)\n    time.sleep(1)"
@@ -225,6 +235,7 @@ def trials_of(folder):
     return search.load_trials(folder)[alike].sort_values("trial", ignore_index=True)
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_with_its_members(tmp_path, monkeypatch):
     settings = {**SMALL, "seed": 1, "budget_seconds": 600.0, "restart_after": 40}
     whole = TrainConfig.for_task("access", **settings, budget_batches=200)
@@ -234,7 +245,7 @@ def test_a_killed_search_goes_on_with_its_members(tmp_path, monkeypatch):
     config = TrainConfig.for_task("access", **settings, budget_batches=90)
     search.search(config, tmp_path / "parts", progress=False)
     assert "budget" in set(trials_of(tmp_path / "parts")["ended"])
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     kills = 0
     while True:
         spent = json.loads(torch_state(tmp_path / "parts" / "checkpoint"))["state"]["batches"]
@@ -246,10 +257,10 @@ def test_a_killed_search_goes_on_with_its_members(tmp_path, monkeypatch):
             taken += 1
             if taken == 25:
                 raise Killed
-            return population.train_step(*arguments)
+            return training_step.train_step(*arguments)
 
         with monkeypatch.context() as patched:
-            patched.setattr(train, "train_step", train_step)
+            patched.setattr(loop, "train_step", train_step)
             try:
                 search.search(config, tmp_path / "parts", resume=True, progress=False)
                 break
@@ -267,6 +278,7 @@ def torch_state(folder):
     return load_file(folder / "training.safetensors")["json"].numpy().tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

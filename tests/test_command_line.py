@@ -9,7 +9,7 @@ import pytest
 import nram
 from nram import results
 from nram.__main__ import main
-from nram.model import weights_bytes
+from nram.results.weights import weights_bytes
 
 SMALL = "--budget 20 --cases 20 --max-complexity 6 --quiet --set population=4 --set hidden=32 --set polish_batches=20"
 

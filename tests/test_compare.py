@@ -10,7 +10,7 @@ from nram import results
 from nram.__main__ import main
 from nram.experiments import compare
 
-RECORDED = results.CHECKOUT / "results" / "recorded"
+RECORDED = results.RECORDED
 FAR = f"error at {results.PERFECT_UP_TO}"
 
 

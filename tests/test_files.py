@@ -60,8 +60,19 @@ def test_holding_a_file_does_not_move_it(tmp_path, windows):
         assert files.hold(file) and file.read() == "bc"
 
 
+def test_a_row_is_on_disk_once_it_is_appended(tmp_path, monkeypatch):
+    path, forced = tmp_path / "rows.csv", []
+    monkeypatch.setattr("os.fsync", lambda descriptor: forced.append(path.read_text()))
+    with open(path, "a") as file:
+        files.append_row(file, ("a", "b"), {"b": "x,y", "a": 1, "other": 2})
+        files.append_row(file, ("a", "b"), {"a": 0.1})
+    assert forced == ['1,"x,y"\n', '1,"x,y"\n0.1,\n']
+
+
+@pytest.mark.slow
 def test_the_commands_start_without_posix():
-    script = f"{WITHOUT_POSIX}\nimport nram.__main__, nram.experiments.reproduce, nram.report, nram.report.recorded, nram.report.play\n"
+    script = f"{WITHOUT_POSIX}\nimport nram.__main__, nram.experiments.reproduce\n"
+    script += "import nram.report, nram.report.recorded, nram.report.play\n"
     script += "nram.__main__.main(['compare', 'paper', 'recorded'])\n"
     script += "sys.exit(nram.__main__.main(['reproduce', '--table-only', '--results', 'no/such/folder']))"
     done = subprocess.run([sys.executable, "-c", script], cwd=results.CHECKOUT, capture_output=True, text=True)

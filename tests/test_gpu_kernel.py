@@ -196,7 +196,7 @@ if TRITON:
             kernels.unroll(machines, batch, kernel="gpu")
 
     def test_cpu_tensors_need_the_interpreter(monkeypatch):
-        monkeypatch.setattr(gpu, "interpreted", lambda: False)
+        monkeypatch.setattr(gpu.passes, "interpreted", lambda: False)
         machines, batch = make_problem()
         with pytest.raises(ValueError, match="TRITON_INTERPRET=1"):
             fused.produce(gpu, machines, batch.memory, batch.limit)

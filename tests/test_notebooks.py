@@ -12,7 +12,7 @@ from IPython.core.display import Markdown
 from matplotlib.figure import Figure
 
 from nram import results, tasks
-from nram.experiments import reproduce, studies
+from nram.experiments import notebooks, reproduce, studies
 from nram.experiments import run as experiment
 from nram.training.config import TrainConfig
 from nram.training.loop import train
@@ -239,7 +239,7 @@ def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(results.CHECKOUT))
     (tmp_path / "runs").mkdir()
     folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
-    executed = reproduce.execute(
+    executed = notebooks.execute(
         path_of("30_generalization"), tmp_path / "executed.ipynb", folders, threads=1, command="test"
     )
     pictures = [

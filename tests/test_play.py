@@ -1,4 +1,4 @@
-"""Choosing a machine and an example: with widgets as a hand moves them, without them, and in a kernel."""
+"""Choosing a machine and an example: with widgets that move, and without widgets."""
 
 import sys
 
@@ -15,7 +15,7 @@ BEST = results.best_runs(results.load_runs(recorded.RECORDED))
 
 
 class Shown(list):
-    """What is displayed, each with what replaced it."""
+    """Everything displayed: for each display, its first version and those that replaced it."""
 
     def display(self, each, display_id=None):
         self.append([each])
@@ -34,40 +34,42 @@ def rows(figure: Figure) -> int:
     return len(figure.axes[0].get_yticklabels())
 
 
-def test_a_run_is_that_of_the_machine():
+@pytest.mark.slow
+def test_an_execution_leaves_what_the_machine_leaves():
     for task in ("copy", "listk", "merge"):
-        batch, steps = play.run_of(BEST[task], 5, 3)
+        batch, steps = play.execute(BEST[task], 5, 3)
         left = nram.load(BEST[task]["folder"]).discretize().run(batch.memory, batch.limit)
         assert list(steps[-1].memory) == left[0].tolist()
         right = bool(((left == batch.target) | ~batch.mask).all())
         assert right == ("are right" in play.outcome(batch, steps))
-    batch, _ = play.run_of(BEST["swap"], 1, 0)
+    batch, _ = play.execute(BEST["swap"], 1, 0)
     assert batch.difficulty.tolist() == [2]
-    assert torch.equal(play.run_of(BEST["swap"], 4, 7)[0].memory, play.run_of(BEST["swap"], 4, 7)[0].memory)
+    assert torch.equal(play.execute(BEST["swap"], 4, 7)[0].memory, play.execute(BEST["swap"], 4, 7)[0].memory)
 
 
+@pytest.mark.slow
 def test_moving_the_widgets_changes_the_picture(shown):
     widgets = play.watch(BEST, "copy", 4, 0)
     controls, picture, sentence = shown
     assert list(controls[0].children) == list(widgets.values())
     assert list(widgets) == ["task", "length", "seed", "rows"]
-    steps = play.run_of(BEST["copy"], 4, 0)[1]
+    steps = play.execute(BEST["copy"], 4, 0)[1]
     assert rows(picture[0]) == len(steps) == widgets["rows"].value
     widgets["rows"].value = 3
     assert rows(picture[-1]) == 3 and len(sentence) == 1
     widgets["length"].value = 9
-    steps = play.run_of(BEST["copy"], 9, 0)[1]
+    steps = play.execute(BEST["copy"], 9, 0)[1]
     assert rows(picture[-1]) == len(steps) == widgets["rows"].value == widgets["rows"].max
     widgets["task"].value = "merge"
-    batch, steps = play.run_of(BEST["merge"], 9, 0)
+    batch, steps = play.execute(BEST["merge"], 9, 0)
     assert picture[-1].axes[0].get_title() == "Merge" and sentence[-1].data == play.outcome(batch, steps)
     widgets["task"].value = "access"
     widgets["seed"].value = 5
-    batch, steps = play.run_of(BEST["access"], 9, 5)
+    batch, steps = play.execute(BEST["access"], 9, 5)
     assert rows(picture[-1]) == len(steps) == widgets["rows"].max and sentence[-1].data == play.outcome(batch, steps)
 
 
-def test_without_widgets_the_run_is_shown_all_the_same(shown, monkeypatch):
+def test_without_widgets_the_execution_is_shown_all_the_same(shown, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert play.watch(BEST, "reverse", 3, 0) == {}
     (picture,), (sentence,) = shown

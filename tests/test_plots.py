@@ -1,4 +1,4 @@
-"""Pictures of programs and the history of a fuzzy run: what they show, and that they can be written as SVG."""
+"""Pictures of circuits and executions, and fuzzy runs: what they show, and that they can be saved as SVG."""
 
 import io
 from dataclasses import replace
@@ -11,9 +11,8 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from nram import Machine
 from nram.machine.run import produce
 from nram.program import PUBLISHED, Circuit, published
-from nram.report import circuits as plots
-from nram.report import curves
-from nram.report import fuzzy_run as history
+from nram.report import circuits, style, tapes
+from nram.report.fuzzy_run import entropies, run_fuzzy
 from nram.results import paper_execution
 
 
@@ -38,7 +37,7 @@ def as_svg(figure) -> str:
 @pytest.mark.parametrize("task", PUBLISHED)
 def test_a_circuit_shows_its_modules_and_wires(task):
     program = published(task)
-    figure = plots.circuits({f"circuit {number}": wired for number, wired in enumerate(program.circuits)})
+    figure = circuits.circuits({f"circuit {number}": wired for number, wired in enumerate(program.circuits)})
     for axes, wired in zip(figure.axes, program.circuits, strict=True):
         pruned = wired.pruned()
         assert len(boxes(axes)) == sum(found is not None for found in pruned.inputs)
@@ -50,7 +49,7 @@ def test_a_circuit_shows_its_modules_and_wires(task):
 
 
 def test_no_box_lies_on_another():
-    axes = plots.circuit(published("reverse").circuits[1]).axes[0]
+    axes = circuits.circuit(published("reverse").circuits[1]).axes[0]
     drawn = [box.get_bbox() for box in boxes(axes)]
     assert len(drawn) == 7
     for number, box in enumerate(drawn):
@@ -60,14 +59,14 @@ def test_no_box_lies_on_another():
 def test_a_fuzzy_circuit_has_wires_as_wide_as_their_weights():
     layout = published("access").layout
     wired = Circuit.parse("READ r1; WRITE r2 READ; r1 = READ", layout)
-    sharp = plots.fuzzy_circuit(layout, layout.one_hot_logits(wired.sources())).axes[0]
+    sharp = circuits.fuzzy_circuit(layout, layout.one_hot_logits(wired.sources())).axes[0]
     assert len(boxes(sharp)) == 2 and len(wires(sharp)) == 5
     widths = {round(wire.get_linewidth(), 3) for wire in wires(sharp)}
     assert widths == {1.8}
     logits = layout.one_hot_logits(wired.sources()).float()
     slot = layout.slots[0]  # READ's pointer: half r1, half r2
     logits[slot.start : slot.start + slot.width] = 0
-    soft = plots.fuzzy_circuit(layout, logits).axes[0]
+    soft = circuits.fuzzy_circuit(layout, logits).axes[0]
     assert sorted({round(wire.get_linewidth(), 3) for wire in wires(soft)}) == [1.05, 1.8]
     assert len(wires(soft)) == 6
 
@@ -76,7 +75,7 @@ def test_an_execution_shows_every_number_and_marks_what_is_read_and_written():
     frame = paper_execution("copy")
     memory = [int(frame.loc[0, f"m{cell}"]) for cell in range(12)]
     steps = list(published("copy").trace(memory, len(frame)))
-    figure = plots.execution(steps, "Copy")
+    figure = tapes.execution(steps, "Copy")
     (axes,) = figure.axes
     expected = [str(value) for step in steps for value in (*step.memory, *step.registers)]
     assert words(axes) == expected
@@ -89,7 +88,7 @@ def test_an_execution_shows_every_number_and_marks_what_is_read_and_written():
 
 def test_long_executions_are_cut_and_say_so():
     memory = [50] + [1] * 49 + [0] * 50
-    figure = plots.execution(list(published("copy").trace(memory, 60)), most_steps=10, most_cells=20)
+    figure = tapes.execution(list(published("copy").trace(memory, 60)), most_steps=10, most_cells=20)
     assert len(figure.axes[0].texts) == 10 * 24
     assert "the first 20 of 100 cells, the first 10 of 61 rows" in figure.axes[0].get_xlabel()
 
@@ -100,9 +99,9 @@ def hand_made(task, strength):
     return Machine(task, program.layout.num_registers, program.layout.repetitions, "mlp", controller.hidden, params)
 
 
-def test_history_is_the_run_of_the_reference():
+def test_a_fuzzy_run_is_the_references_run():
     machine, memory = hand_made("copy", 6.0), torch.tensor([4, 1, 2, 3, 0, 0, 0, 0])
-    run = history.record(machine, memory, 7)
+    run = run_fuzzy(machine, memory, 7)
     for limit in (1, 4, 7):
         sure = machine.params | {"output_bias": torch.zeros_like(machine.params["output_bias"])}
         sure["output_bias"][-1] = -1e4  # stops at no earlier time
@@ -114,15 +113,15 @@ def test_history_is_the_run_of_the_reference():
 
 def test_entropy_is_zero_for_one_hot_circuits_and_not_for_soft_ones():
     memory = [4, 1, 2, 3, 0, 0, 0, 0]
-    sharp, soft = (history.record(hand_made("copy", strength), memory, 7).entropy() for strength in (1e4, 3.0))
+    sharp, soft = (run_fuzzy(hand_made("copy", strength), memory, 7).entropy() for strength in (1e4, 3.0))
     assert set(sharp["of"]) == {"register", "memory cell", "choice of the circuit", "choice in use"}
     assert sharp["bits"].abs().max() < 1e-6
     assert (soft[soft["timestep"] == 7]["bits"] > 0.1).all()
-    both = plots.entropies(pd.concat([sharp.assign(run="sharp"), soft.assign(run="soft")]))
+    both = entropies(pd.concat([sharp.assign(run="sharp"), soft.assign(run="soft")]))
     assert [axes.get_title() for axes in both.axes] == ["sharp", "soft"]
     assert all(len(axes.lines) >= 4 for axes in both.axes)
 
 
 def test_pictures_can_be_saved(tmp_path):
-    written = curves.save(plots.circuit(published("access").circuits[0]), tmp_path, "access")
+    written = style.save(circuits.circuit(published("access").circuits[0]), tmp_path, "access")
     assert {path.suffix for path in written} == {".png", ".svg"} and all(path.stat().st_size > 1000 for path in written)

@@ -1,4 +1,4 @@
-"""The notation, programs as tables, their extraction, interpreters, printed form, and proofs."""
+"""The notation, programs as tables, their extraction, simplification, interpreter and printed form."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from nram.program import (
     PUBLISHED,
     Circuit,
     Program,
-    Recorder,
+    Tabulator,
     describe,
     first_failure,
     folded,
@@ -31,8 +31,10 @@ from nram.program import (
     timesteps_per_second,
     try_lengths,
 )
-from nram.program.abstract import NONZERO, UNKNOWN, abstract_output, next_patterns, simplified
-from nram.program.table import run_circuit, zero_pattern
+from nram.program.abstract import NONZERO, UNKNOWN, abstract_output, next_patterns
+from nram.program.execution import run_circuit
+from nram.program.simplify import simplified
+from nram.program.table import zero_pattern
 
 LAYOUT = Layout(4)
 # Right at every length; the task's time limits are ours.
@@ -112,7 +114,7 @@ def test_wrong_rules_are_refused(text):
         Program.parse(text, LAYOUT)
 
 
-def test_unused_modules_survive_neither_as_slots_nor_back():
+def test_unused_modules_are_unused_again_after_the_way_through_slots():
     for text in ("r1 = r2", "INC r1; r2 = INC", "READ r3; r1 = READ", "READ2 r3; INC2 READ2; r1 = INC2", "WRITE r1 r2"):
         circuit = Circuit.parse(text, Layout(4, 2))
         assert Circuit.from_sources(circuit.layout, circuit.sources()).pruned() == circuit
@@ -161,13 +163,13 @@ def test_programs_of_seen_runs_do_what_the_discretized_machine_does(kind):
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
-def test_a_recorder_runs_as_the_discretized_machine(kind):
+def test_a_tabulator_runs_as_the_discretized_machine(kind):
     machine = random_machine(kind, seed=1)
     memory, limit = random_examples(7)
-    recorder = Recorder(machine)
-    assert run_all(recorder, memory, limit) == by_definition(machine, memory, limit)
-    assert recorder.run(memory[0].numpy(), 3).tolist() == recorder.run(memory[0].tolist(), 3)
-    assert first_failure(try_lengths(recorder, lengths=(5, 6), cases=2)) == 5
+    tabulator = Tabulator(machine)
+    assert run_all(tabulator, memory, limit) == by_definition(machine, memory, limit)
+    assert tabulator.run(memory[0].numpy(), 3).tolist() == tabulator.run(memory[0].tolist(), 3)
+    assert first_failure(try_lengths(tabulator, lengths=(5, 6), cases=2)) == 5
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
@@ -254,7 +256,7 @@ def test_simplified_circuits_do_the_same_and_patterns_are_foreseen(repetitions):
         outcomes = []
         for version in (circuit, circuit.pruned(), simplified(circuit), simplified(circuit, pattern, ~pattern)):
             cells = list(memory)
-            outcomes.append((run_circuit(version, registers, cells)[0], cells))
+            outcomes.append((run_circuit(version, registers, cells), cells))
             assert zero_pattern(outcomes[-1][0]) in next_patterns(version, pattern)
         assert outcomes.count(outcomes[0]) == 4
         stopping, cells = simplified(circuit, pattern, ~pattern, ends=True), list(memory)
@@ -313,6 +315,7 @@ def test_python_text_keeps_a_read_before_the_write_it_precedes():
     assert text.index("read = memory[r1]") < text.index("memory[r1] = 1") < text.index("read + memory[r1]")
 
 
+@pytest.mark.slow
 def test_python_text_runs_in_a_bare_interpreter(tmp_path):
     text = published("reverse").to_python()
     (tmp_path / "learned.py").write_text(text)
@@ -320,6 +323,19 @@ def test_python_text_runs_in_a_bare_interpreter(tmp_path):
     done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(tmp_path)!r}); {code}"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.strip() == "[4, 7, 8, 9, 9, 8, 7, 0, 0, 0]"
+
+
+@pytest.mark.slow
+def test_numba_is_imported_when_a_program_runs():
+    code = """
+import sys
+from nram.program import published
+before = "numba" in sys.modules
+published("access").run([2, 5, 0, 0, 1, 3], 3)
+print(before, "numba" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False True"
 
 
 def test_lengths_are_tried_against_the_solver():

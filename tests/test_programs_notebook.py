@@ -62,6 +62,7 @@ def text_of(shown) -> str:
     return "\n".join(each.data for each in shown if isinstance(each, Markdown))
 
 
+@pytest.mark.slow
 def test_programs_of_some_runs(execute, tmp_path):
     make_run(tmp_path / "runs", "access", by_hand=True)
     make_run(tmp_path / "runs", "increment", controller="lstm")
@@ -83,6 +84,7 @@ def test_programs_of_some_runs(execute, tmp_path):
     assert {"access.py", "access.json", "circuits_access.svg", "execution_access.svg", "entropy.svg"} <= written
 
 
+@pytest.mark.slow
 def test_programs_of_no_runs(execute, tmp_path, monkeypatch):
     monkeypatch.setattr("nram.report.curves.save", lambda *_: [])  # the published figures again: written once is enough
     (tmp_path / "work" / "none").mkdir(parents=True)

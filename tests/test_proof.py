@@ -9,9 +9,10 @@ import torch
 from nram import tasks
 from nram.machine.circuit import Layout
 from nram.machine.modules import MODULES
-from nram.program import Circuit, Program, prove, published
-from nram.program.proof import PROVABLE
-from nram.program.symbols import ANY, Element, Facts, Number, Unknown, apply
+from nram.program import PROVABLE, Circuit, Program, prove, published
+from nram.program.proof.expressions import ANY, Element, Number, Unknown
+from nram.program.proof.facts import Facts
+from nram.program.proof.symbols import apply, apply_to_same
 
 COPY = """
 when r1 = 0:
@@ -63,7 +64,7 @@ def first_wrong(program, task, spare, longest=8):
         (Program.parse(COPY_IN_TURNS, Layout(3), "copy"), tasks.get("copy").with_limit(1, 2), 0),
     ],
 )
-def test_right_programs_are_proved_for_memories_as_small_as_they_can_bear(program, task, spare):
+def test_right_programs_are_proved_for_the_smallest_memories_they_can_bear(program, task, spare):
     proof = prove(program, task)
     assert proof.proved and proof.spare == spare, str(proof)
     assert first_wrong(program, task, spare) is None
@@ -101,6 +102,7 @@ def test_no_proof_is_promised_for_other_tasks():
         prove(published("swap"))
 
 
+@pytest.mark.slow
 def test_what_is_proved_of_changed_programs_is_true():
     choose, proved = random.Random(0), 0
     for _ in range(24):
@@ -192,6 +194,14 @@ def test_modules_on_symbols_cover_what_they_do_on_integers():
             for x, y in product(integers_of(a, case, element), integers_of(b, case, element)):
                 got = module.integer(x, y, case[2])
                 assert got in integers_of(result, case, element), (module.name, a, b, result, case)
+
+
+def test_modules_on_one_unknown_cover_what_they_do_on_equal_integers():
+    for module, value, num_cells in product(MODULES, (ANY, Unknown(nonzero=True)), (3, 4, 5)):
+        if module.integer is not None and module.arity == 2:
+            result, case = apply_to_same(module.name, value), (0, 0, num_cells)
+            for x in integers_of(value, case, None):
+                assert module.integer(x, x, num_cells) in integers_of(result, case, None), (module.name, value)
 
 
 def test_joins_cover_all_they_join():

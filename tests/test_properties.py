@@ -15,7 +15,7 @@ from nram import tasks
 from nram.arguments import json_object, setting
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import produce
-from nram.model import weights_bytes
+from nram.results.weights import weights_bytes
 from nram.training.config import TrainConfig
 
 many = settings(max_examples=2000, deadline=None)

@@ -13,6 +13,8 @@ from nram import results, tasks
 from nram.__main__ import main
 from nram.report import recorded
 
+pytestmark = pytest.mark.slow  # building the site takes seconds, the browser is a process
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (400, 1400)
 TASKS = ("access", "reverse", "listk", "listsearch")
@@ -118,17 +120,17 @@ def test_traces_are_those_of_the_machines(site):
     assert list(entries) == [key for key in tasks.KEYS if key in TASKS]
     assert [entry["solved"] for entry in entries.values()] == [True, True, True, False]
     for key, entry in entries.items():
-        ours = [example for example in entry["examples"] if example["target"]]
-        assert len(ours) == 3 and len(entry["examples"]) == 3 + (key in results.PAPER_EXECUTIONS)
-        for example in ours:
-            first, last = example["steps"][0]["memory"], example["steps"][-1]["memory"]
-            right = all(last[cell] == example["target"][cell] for cell in example["output"])
+        ours = [execution for execution in entry["executions"] if execution["target"]]
+        assert len(ours) == 3 and len(entry["executions"]) == 3 + (key in results.PAPER_EXECUTIONS)
+        for execution in ours:
+            first, last = execution["steps"][0]["memory"], execution["steps"][-1]["memory"]
+            right = all(last[cell] == execution["target"][cell] for cell in execution["output"])
             assert right or not entry["solved"]
             names = {}
             exec(entry["program"], names)  # noqa: S102 - our own program's text
-            assert names["run"](first, example["limit"]) == last
+            assert names["run"](first, execution["limit"]) == last
     frame = results.paper_execution("reverse")
-    published = entries["reverse"]["examples"][-1]["steps"]
+    published = entries["reverse"]["executions"][-1]["steps"]
     assert [step["memory"] for step in published[:-1]] == frame.filter(regex=r"^m\d").to_numpy().tolist()
     assert [step["registers"] for step in published[:-1]] == frame.filter(regex=r"^r\d").to_numpy().tolist()
 
@@ -136,8 +138,8 @@ def test_traces_are_those_of_the_machines(site):
 def test_every_step_follows_from_its_circuit(site):
     """The next step's registers and memory, recomputed from the circuit's description and the values shown."""
     for entry in load_traces(site):
-        for example in entry["examples"]:
-            for step, following in zip(example["steps"], example["steps"][1:], strict=False):
+        for execution in entry["executions"]:
+            for step, following in zip(execution["steps"], execution["steps"][1:], strict=False):
                 circuit, memory = entry["circuits"][step["circuit"]], list(step["memory"])
                 for _, name, inputs in circuit["lines"]:
                     if name.startswith("WRITE"):
@@ -218,13 +220,13 @@ def shown_registers(page):
 def test_the_stepper_moves(site, visit, width):
     page = visit(site / "index.html", width)
     (reverse,) = (entry for entry in load_traces(site) if entry["key"] == "reverse")
-    steps, last = reverse["examples"][0]["steps"], len(reverse["examples"][0]["steps"]) - 1
+    steps, last = reverse["executions"][0]["steps"], len(reverse["executions"][0]["steps"]) - 1
     assert page.locator("[aria-pressed=true]").inner_text() == "Reverse"
     assert page.locator("#previous").is_disabled() and shown_memory(page) == steps[0]["memory"]
     for number, step in enumerate(steps):
         assert shown_memory(page) == step["memory"] and shown_registers(page) == step["registers"]
         assert page.locator("#step").input_value() == str(number)
-        assert page.locator("#history [aria-current]").count() == 1
+        assert page.locator("#timesteps [aria-current]").count() == 1
         if number < last:
             boxes = page.locator("#wiring rect").count()
             modules = [n for n in reverse["circuits"][step["circuit"]]["nodes"] if n[2] == "module"]
@@ -243,7 +245,7 @@ def test_the_stepper_moves(site, visit, width):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     assert page.locator("#step").input_value() == "0"
-    page.locator("#history tbody tr").nth(3).click()
+    page.locator("#timesteps tbody tr").nth(3).click()
     assert shown_memory(page) == steps[3]["memory"]
 
 
@@ -255,17 +257,17 @@ def test_the_stepper_shows_every_task_every_run_and_plays(site, visit):
     for entry in load_traces(site):
         page.locator(f"[data-task={entry['key']}]").click()
         assert page.locator("#warning").is_visible() == (not entry["solved"])
-        for number, example in enumerate(entry["examples"]):
-            page.locator("#example").select_option(str(number))
-            page.locator("#step").fill(str(len(example["steps"]) - 1))
-            assert shown_memory(page) == example["steps"][-1]["memory"]
+        for number, execution in enumerate(entry["executions"]):
+            page.locator("#execution").select_option(str(number))
+            page.locator("#step").fill(str(len(execution["steps"]) - 1))
+            assert shown_memory(page) == execution["steps"][-1]["memory"]
             wrong = [
                 cell
-                for cell in example["output"]
-                if example["target"] and example["steps"][-1]["memory"][cell] != example["target"][cell]
+                for cell in execution["output"]
+                if execution["target"] and execution["steps"][-1]["memory"][cell] != execution["target"][cell]
             ]
             assert page.locator("#memory .wrong").count() == len(wrong)
-    page.locator("#example").select_option("0")
+    page.locator("#execution").select_option("0")
     page.locator("#play").click()
     page.wait_for_function("document.getElementById('step').value > 0")
     page.locator("#play").click()

@@ -1,4 +1,4 @@
-"""A run's folder: whole or absent, found by its configuration; frames of runs; Table 1."""
+"""A run's folder: whole or absent, found by its configuration; frames of runs; verdicts; Table 1."""
 
 import json
 import os
@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
+import nram
 from nram import results
+from nram.results import provenance
 
 CONFIG = {"task": "copy", "seed": 0, "budget_seconds": 120.0, "device": "cpu", "train_difficulty": 15}
 CONFIG |= {"noise": [0, 0.3]}
@@ -141,14 +143,15 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_writing_leaves_no_run(tmp_path):
-    """The process is killed between the writing and the renaming; what it leaves is no run, and goes when it is old."""
+    """Killed between writing and renaming, it leaves a staging folder: no run, and removed when it is old."""
     script = """
         import os, signal, sys
         sys.path.insert(0, sys.argv[2])
         import test_results
-        from nram import results
-        results._replace_folder = lambda staging, final: os.kill(os.getpid(), signal.SIGKILL)
+        from nram.results import saving
+        saving.replace_folder = lambda staging, final: os.kill(os.getpid(), signal.SIGKILL)
         test_results.save(sys.argv[1])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path), os.path.dirname(__file__)]
@@ -238,12 +241,12 @@ def test_runs_become_rows(tmp_path):
 
 def test_provenance_names_code_machine_and_command(monkeypatch):
     monkeypatch.setenv("NRAM_COMMAND", "make reproduce")
-    provenance = results.collect_provenance(CONFIG, seconds=2.0, kernel="numba")
-    assert provenance["command"] == "make reproduce"
-    assert provenance["config_hash"] == results.config_hash(CONFIG)
-    assert provenance["versions"]["torch"] == torch.__version__
-    assert provenance["kernel"] == "numba" and provenance["seconds"] == 2.0 and provenance["threads"] >= 1
-    assert provenance["device"] and provenance["started_at"].endswith("+00:00")
+    found = results.collect_provenance(CONFIG, seconds=2.0, kernel="numba")
+    assert found["command"] == "make reproduce"
+    assert found["config_hash"] == results.config_hash(CONFIG)
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["kernel"] == "numba" and found["seconds"] == 2.0 and found["threads"] >= 1
+    assert found["device"] and found["started_at"].endswith("+00:00")
     monkeypatch.delenv("NRAM_COMMAND")
     monkeypatch.setattr(sys, "orig_argv", ["/somewhere/python3.11", "-m", "nram", "train", "--task", "copy"])
     assert results.collect_provenance(CONFIG, seconds=2.0, kernel="numba")["command"] == (
@@ -257,9 +260,10 @@ def git(folder, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_commit_and_whether_the_code_differs_from_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "CHECKOUT", tmp_path.resolve())
-    assert results._commit() == {"commit": None, "dirty": None}
+@pytest.mark.slow
+def test_the_commit_and_whether_the_code_differs_from_it(tmp_path):
+    checkout = tmp_path.resolve()
+    assert provenance.code_version(checkout) == {"commit": None, "dirty": None}
     git(tmp_path, "init")
     (tmp_path / "nram").mkdir()
     (tmp_path / "nram" / "code.py").write_text("1")
@@ -267,11 +271,11 @@ def test_the_commit_and_whether_the_code_differs_from_it(tmp_path, monkeypatch):
     git(tmp_path, "commit", "-m", "first")
     commit = git(tmp_path, "rev-parse", "HEAD")
     (tmp_path / "notes.txt").write_text("no code")
-    assert results._commit() == {"commit": commit, "dirty": False}
+    assert provenance.code_version(checkout) == {"commit": commit, "dirty": False}
     (tmp_path / "nram" / "new.py").write_text("2")
-    assert results._commit() == {"commit": commit, "dirty": True}
-    monkeypatch.setattr(results, "CHECKOUT", (tmp_path / "nram").resolve())
-    assert results._commit() == {"commit": None, "dirty": None}, "a checkout around the package is not its own"
+    assert provenance.code_version(checkout) == {"commit": commit, "dirty": True}
+    inside = provenance.code_version(checkout / "nram")
+    assert inside == {"commit": None, "dirty": None}, "a checkout around the package is not its own"
 
 
 def test_perfect_means_no_error_at_every_complexity_up_to_fifty():
@@ -294,6 +298,33 @@ def test_discretization_is_perfect_when_no_output_differs():
     judged = results.verdict(sweep(), 15)
     assert judged["discretization"] == "perfect" and judged["discretization_cases"] == 51 * 1000
     assert results.verdict(sweep(differ=3), 15)["discretization"] == "3 of 51000 outputs differ, error 0 at 15"
+
+
+def test_the_numbers_of_a_verdict_follow_from_the_same_rows():
+    metrics = results.judge(sweep(first_error=20, differ=3), 15).metrics()
+    assert metrics == {
+        "train_difficulty": 15,
+        "cases": 1000,
+        "discretized_train_error": 0.0,
+        "discretized_train_cases": 1000,
+        "discretized_max_error": 0.25,
+        "discretized_first_failure": 20,
+        "fuzzy_train_error": 0.0,
+        "fuzzy_train_cases": 1000,
+        "fuzzy_max_error": 0.25,
+        "fuzzy_first_failure": 20,
+        "max_complexity": 50,
+        "disagreements": 3,
+        "compared_cases": 51 * 1000,
+    }
+    assert results.judge(sweep(), 15).metrics()["fuzzy_first_failure"] is None
+
+
+def test_recorded_metrics_are_those_of_the_verdict():
+    for folder in results.load_runs(results.RECORDED)["folder"]:
+        run = results.load_run(folder)
+        metrics = run.judge().metrics()
+        assert metrics == {name: run.metrics[name] for name in metrics}
 
 
 def test_a_verdict_needs_the_train_complexity():
@@ -357,6 +388,21 @@ def test_table1_without_any_run_keeps_the_paper(tmp_path):
     assert len(table) == 10 and table["train_error"].isna().all() and table["paper_train_error"].notna().all()
 
 
+def test_all_forms_of_table1_show_the_same_cells(tmp_path):
+    save(tmp_path, CONFIG, sweep(first_error=40, differ=2))
+    table = results.table1(results.load_runs(tmp_path))
+    copy, swap = (row for row in results.table1_rows(table) if row.task in ("copy", "swap"))
+    assert [cell.reached for cell in copy.cells] == [True, False, False]
+    assert [cell.said for cell in copy.cells] == ["reached", "not reached", "not reached"]
+    assert copy.cells[1].ours == "first error at 40 (0.25), 0.25 at 50" and copy.cases == (1000, 1000, 51000)
+    assert [(cell.mark, cell.ours, cell.said) for cell in swap.cells] == [("○", "not run", "not run")] * 3
+    assert swap.runs is None and swap.cases is None and swap.trained_at is None
+    full, short = results.table1_markdown(table), results.summary_markdown(table)
+    for cell in copy.cells:
+        assert f"| {cell.paper} | {cell.ours} |" in full
+        assert f"| {cell.paper} | {cell.mark} {cell.ours.partition(', ')[0]} |" in short
+
+
 def test_markdown_escapes_and_rounds():
     frame = pd.DataFrame({"a": ["x|y", "two\nlines"], "b": [1 / 3, None], "c": [1, 2]})
     rows = ["| a | b | c |", "| --- | --- | --- |", "| x\\|y | 0.3333 | 1 |", "| two lines | – | 2 |", ""]
@@ -396,9 +442,33 @@ def test_what_reaches_the_paper():
 
 
 def test_the_short_table_says_what_is_behind_it():
-    runs = results.load_runs(results.CHECKOUT / "results" / "recorded")
+    runs = results.load_runs(results.RECORDED)
     text = results.summary_markdown(results.table1(runs))
     assert "| copy | 0 | ✓ 0 | perfect | ✓ perfect | perfect | ✓ perfect |" in text
     assert "tasks reach the paper wherever it gives a number. Behind our errors are at least 10,000 fresh cases" in text
     nothing = results.summary_markdown(results.table1(runs.iloc[:0]))
     assert nothing.count("○ not run") == 30 and "0 of 10 tasks" in nothing and "Behind" not in nothing
+
+
+LIGHT = """
+import sys
+from nram import results
+assert len(results.load_runs(results.RECORDED)) == 10 and len(results.load_generalization(results.RECORDED))
+print(*sorted(name for name in sys.modules if name.partition(".")[0] in ("nram", "numba")))
+"""
+
+
+def test_the_packages_names_are_imported_at_first_use():
+    assert nram.Machine is nram.model.Machine and nram.load is nram.model.load
+    assert nram.TrainConfig.__name__ == "TrainConfig"
+    with pytest.raises(AttributeError, match="module 'nram' has no attribute 'train_all'"):
+        _ = nram.train_all
+
+
+@pytest.mark.slow
+def test_reading_results_imports_no_machine():
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=results.CHECKOUT, check=True, capture_output=True, text=True
+    )
+    rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("nram.")}
+    assert rooms == {"results", "tasks"} and "numba" not in done.stdout.split()

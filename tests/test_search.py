@@ -77,12 +77,7 @@ def test_a_folder_is_not_mixed_up(finished):
         search.search(config(hidden=16), folder, resume=True, progress=False)
 
 
-def test_wilson_interval_and_success_rate():
-    low, high = search.wilson_interval(11, 100)
-    assert (low, high) == (pytest.approx(0.0625, abs=5e-4), pytest.approx(0.1863, abs=5e-4))
-    assert search.wilson_interval(0, 10)[0] == 0 and search.wilson_interval(10, 10)[1] == pytest.approx(1)
-    with pytest.raises(ValueError):
-        search.wilson_interval(3, 2)
+def test_success_rate():
     solved = [True, False, True, True]
     trials = pd.DataFrame({"trial": range(4), "solved": solved, "batches": [10, 99, 20, 30], "parent": -1})
     rate = search.success_rate(trials)

@@ -11,9 +11,9 @@ import torch
 from nram import results
 from nram.__main__ import main
 from nram.experiments.verify import verify
-from nram.model import load_weights, weights_bytes
+from nram.results.weights import load_weights, weights_bytes
 
-RECORDED = results.CHECKOUT / "results" / "recorded"
+RECORDED = results.RECORDED
 QUICK = {"cases": 100, "max_complexity": 15}
 
 
@@ -29,6 +29,7 @@ def moved(folder, **changes):
     return frame[frame["moved"]]
 
 
+@pytest.mark.slow
 def test_recorded_numbers_hold(folder):
     frame = verify(folder, **QUICK)
     assert not frame["moved"].any()
@@ -42,6 +43,7 @@ def test_recorded_numbers_hold(folder):
     assert len(verify(folder / "copy", **QUICK)) == len(frame) / 2, "a single run"
 
 
+@pytest.mark.slow
 def test_errors_that_are_recorded_too_low_or_too_high_are_found(folder):
     path = folder / "listsearch" / "generalization.csv"
     recorded = pd.read_csv(path)
@@ -53,6 +55,7 @@ def test_errors_that_are_recorded_too_low_or_too_high_are_found(folder):
         assert set(found["task"]) == {"listsearch"}
 
 
+@pytest.mark.slow
 def test_a_zero_that_is_none_is_found_among_many_cases(folder):
     """In one case of fifty the recorded machine is wrong, too few to tell at one complexity."""
     path = folder / "copy" / "generalization.csv"

@@ -9,11 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from nram import results
+__all__ = ["Failure", "describe", "execute"]
 
-__all__ = ["NOTEBOOKS", "Failure", "describe", "execute"]
-
-NOTEBOOKS = results.CHECKOUT / "notebooks"
 SOCKET_PATH = 100  # longest path of a socket in characters; Linux allows 107, macOS 103
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 COLORS = re.compile(r"\x1b\[[0-9;]*m")

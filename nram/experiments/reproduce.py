@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nram import results
-from nram.experiments.notebooks import NOTEBOOKS, Failure, execute
+from nram.experiments.notebooks import Failure, execute
 from nram.experiments.workers import run_jobs
 from nram.results.files import locked
 
@@ -37,7 +37,7 @@ def reproduce(
     parallel: int = MAX_JOBS,
     threads: int = 1,
     commands: dict[str, str] | None = None,
-    notebooks: Path = NOTEBOOKS,
+    notebooks: Path = results.NOTEBOOKS,
     say: Callable[[str], None] = print,
 ) -> dict[str, str]:
     """Execute what is not done yet, then the summaries; write Table 1. Returns what failed, by name, with its error.

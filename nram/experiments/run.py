@@ -8,11 +8,12 @@ import torch
 import tqdm
 
 from nram import kernels, model, results, tasks
-from nram.evaluate import UNIFORM_COMPLEXITIES, Evaluation, evaluate, summarize
+from nram.evaluate import UNIFORM_COMPLEXITIES, Evaluation, evaluate
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
-from nram.training.loop import TrainResult, train
+from nram.training.loop import train
+from nram.training.result import TrainResult
 from nram.training.verification import Verification
 
 __all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "one_case", "restore", "run", "save"]
@@ -115,8 +116,7 @@ def restore(folder: str | Path) -> tuple[TrainResult, Evaluation]:
         batches=metrics["batches"],
         seconds=metrics["training_seconds"],
     )
-    train_difficulty = result.config.examples.train_difficulty
-    return result, Evaluation(summarize(saved.generalization, train_difficulty), saved.generalization)
+    return result, Evaluation(saved.judge().metrics(), saved.generalization)
 
 
 def run(

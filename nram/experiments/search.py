@@ -7,24 +7,22 @@ few seconds). A later search with the same settings resumes the members that wer
 ended or was killed; on resuming, rows of cut-short trials ("budget", "interrupt") are deleted.
 """
 
-import csv
-import io
 import json
-import os
 import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from nram import kernels, results
-from nram.model import FORMAT, WEIGHTS, Machine, weights_bytes
-from nram.results.files import locked, write_bytes, write_text
+from nram.model import Machine
+from nram.results.files import append_row, locked, write_bytes, write_text
+from nram.results.weights import FORMAT, WEIGHTS, weights_bytes
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 from nram.training.population import Trial
 
-__all__ = ["load_trials", "search", "success_rate", "wilson_interval"]
+__all__ = ["load_trials", "search", "success_rate"]
 
 COLUMNS = (
     *("trial", "seed", "learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy"),
@@ -58,7 +56,8 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
             if machine is not None:
                 _save_machine(folder / "machines" / str(trial.trial), settings, machine)
             row = trial.row() | {"seed": config.seed, "search_seconds": round(trial.seconds, 1), "call": call}
-            _append(folder, [row])
+            with open(folder / "trials.csv", "a") as file:
+                append_row(file, COLUMNS, row)
 
         whole = {"budget_seconds": seconds + config.budget.seconds}
         if config.budget.batches is not None:
@@ -105,16 +104,6 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
     return state["seconds"], state["batches"], state["population"]["first_trial"]
 
 
-def _append(folder: Path, rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writerows(rows)
-    with open(folder / "trials.csv", "a") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
     if folder.is_dir():
         return  # the process was killed after it saved this machine and before it wrote the row
@@ -151,16 +140,6 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     return trials if calls is None or trials.empty else trials.merge(calls, on="call", how="left")
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95% interval of a success rate. Raises ValueError unless 0 <= successes <= trials and trials >= 1."""
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"no rate of {successes} in {trials}")
-    rate, weight = successes / trials, z * z / trials
-    center = (rate + weight / 2) / (1 + weight)
-    spread = z * (rate * (1 - rate) / trials + weight / (4 * trials)) ** 0.5 / (1 + weight)
-    return (0.0 if successes == 0 else center - spread), (1.0 if successes == trials else center + spread)
-
-
 def success_rate(trials: pd.DataFrame) -> dict:
     """How often a started seed is solved: started, solved, rate, its interval, batches to solve (median, quartiles).
 
@@ -178,7 +157,7 @@ def success_rate(trials: pd.DataFrame) -> dict:
             trial = parents[search_seed, trial]
         seeds.add((search_seed, trial))
     started = sum(trials["parent"] < 0) if parents else len(trials)
-    low, high = wilson_interval(len(seeds), started)
+    low, high = results.wilson_interval(len(seeds), started)
     quartiles = solved["batches"].quantile([0.25, 0.5, 0.75]).tolist() if len(solved) else [None] * 3
     return {
         "started": started,

@@ -14,8 +14,6 @@ blocks/ holds a file per population, to which each trial adds its row as it ends
 as it would have. `nram.experiments.study_tables` makes tables of its trials.
 """
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -28,8 +26,8 @@ import pandas as pd
 from nram import kernels, results
 from nram.experiments.launch import launch
 from nram.experiments.study_plans import SEEDS, STUDIES, configurations
-from nram.model import FORMAT
-from nram.results.files import hold
+from nram.results.files import append_row, hold
+from nram.results.weights import FORMAT
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 from nram.training.population import Trial
@@ -202,12 +200,8 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         return round(spent, 3)
 
     def on_trial(trial: Trial, machine) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writerow({**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()})
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+        row = {**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()}
+        append_row(file, COLUMNS, row)
 
     def on_check(population, seconds: float) -> None:
         nonlocal size

@@ -128,7 +128,7 @@ def _configuration(settings: dict) -> TrainConfig:
     if "recorded" not in settings:
         config = TrainConfig.for_task(settings.pop("task"), **settings)
     else:
-        run = results.load_run(results.CHECKOUT / "results" / "recorded" / settings.pop("recorded"))
+        run = results.load_run(results.RECORDED / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
         drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
         config = TrainConfig.from_dict({**run.config, **drawn, **settings})

@@ -1,13 +1,12 @@
 """Tables of a study's trials, as frames and as Markdown (see `nram.experiments.studies`)."""
 
 import json
-import math
 from pathlib import Path
 
 import pandas as pd
 
 from nram import results
-from nram.experiments.search import success_rate, wilson_interval
+from nram.experiments.search import success_rate
 from nram.experiments.studies import load_study
 
 __all__ = [
@@ -60,7 +59,7 @@ def noise_table(trials: pd.DataFrame) -> pd.DataFrame:
         rows.append(("ours", variant, shares, int(group["solved"].sum()), len(group)))
     table = []
     for source, variant, shares, solved, started in rows:
-        low, high = wilson_interval(solved, started)
+        low, high = results.wilson_interval(solved, started)
         each = {f"setting {number}": share for number, share in enumerate(shares, start=1)}
         table.append(
             {"whose": source, "variant": variant, **each, "average": solved / started} | {"low": low, "high": high}
@@ -80,18 +79,15 @@ def noise_markdown(table: pd.DataFrame) -> str:
 def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Two variants on the same seeds, a row per setting: seeds solved by both, by one alone, by the other, by neither.
 
-    p_value: of McNemar's exact test, two-sided: how probable at least as uneven a division is of the seeds that one
-    variant alone solves, if both variants are equally likely to solve them.
+    p_value: of McNemar's exact test (see `nram.results.mcnemar_p`).
     """
     rows = []
     for setting, group in trials.groupby("setting", sort=False):
         solved = group.pivot(index="trial", columns="variant", values="solved")[[one, other]].astype(bool)
         a, b = solved[one], solved[other]
         only_one, only_other = int((a & ~b).sum()), int((b & ~a).sum())
-        count = only_one + only_other
-        tail = sum(math.comb(count, k) for k in range(min(only_one, only_other) + 1)) / 2**count
         row = {"setting": setting, "both": int((a & b).sum()), f"only {one}": only_one, f"only {other}": only_other}
-        rows.append({**row, "neither": int((~a & ~b).sum()), "p_value": min(1.0, 2 * tail)})
+        rows.append({**row, "neither": int((~a & ~b).sum()), "p_value": results.mcnemar_p(only_one, only_other)})
     return pd.DataFrame(rows)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from nram import results, tasks
 from nram.evaluate import Evaluation
 from nram.experiments.study_tables import noise_table, paired, study_table
-from nram.training.loop import TrainResult
+from nram.training.result import TrainResult
 
 __all__ = [
     "beside_paper",

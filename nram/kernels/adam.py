@@ -1,7 +1,7 @@
-"""One optimiser step for a whole population: gradient noise and Adam.
+"""One optimizer step for a whole population: gradient noise and Adam (appendix B).
 
 `adam_step_reference`, in plain PyTorch, is the definition and serves any device. On the CPU `adam_step` does the same
-in one pass over the parameters: written out in PyTorch it takes as long as the run of the machines before it.
+in one pass over the parameters; PyTorch's operations would take as long as the run of the machines.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ EPSILON = 1e-8  # Adam's, in the denominator
 
 
 def adam_step_reference(theta, first, second, gradient, noise, starts, factors, betas) -> None:
-    """Change theta, first and second moment, all [P, K], in place by one step of Adam on noisy gradients [P, K].
+    """One step of Adam on noisy gradients [P, K]: changes theta, first and second moment, all [P, K], in place.
 
-    noise: [at least 2K] standard normal numbers; member p takes the K from starts[p] (LongTensor[P], below K) on, so
-    that one pool serves all members. factors: [4, P], for each member the factor of its gradient, its noise's standard
+    noise: [at least 2K] standard normal numbers, a pool for all members: member p takes K of them from starts[p]
+    (LongTensor[P], below K) on. factors: [4, P], for each member the factor of its gradient, its noise's standard
     deviation, its step size / bias correction of the first moment, and 1 / bias correction of the second moment.
     """
     scale, deviation, step_size, correction = factors.unsqueeze(-1)
@@ -40,7 +40,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _compiled():
-    """The compiled loop; made late, because importing Numba takes a second."""
+    """The compiled loop, made on first use: importing Numba takes a second."""
     global _loop
     if _loop is None:
         import numba

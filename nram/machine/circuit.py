@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nram.machine.modules import Module, module_sequence
 
-__all__ = ["Layout", "Slot"]
+__all__ = ["Layout", "Slot", "circuit_entropy"]
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,9 @@ class Layout:
             for index, slot in enumerate(self.slots)
         ]
         return torch.cat(parts, dim=-1)
+
+
+def circuit_entropy(layout: Layout, packed_logits: Tensor) -> Tensor:
+    """Sum of the entropies of a circuit's distributions (appendix B), in nats: packed_logits [..., L] -> [...]."""
+    log_weights = [logits.log_softmax(-1) for logits in layout.split(packed_logits)]
+    return -sum((each.exp() * each).sum(-1) for each in log_weights)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nram.machine.circuit import Layout
+from nram.machine.circuit import Layout, circuit_entropy
 from nram.machine.controller import LSTM, MLP
 from nram.machine.stopping import median_stop
 from nram.machine.timestep import initial_registers, one_hot_memory, timestep
 from nram.tasks import Batch
 
-__all__ = ["Machines", "Outcome", "RunOptions", "circuit_entropy", "produce", "unroll"]
+__all__ = ["Machines", "Outcome", "RunOptions", "produce", "unroll"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,6 @@ class Outcome(NamedTuple):
     entropy: Tensor | None
     wrong_cells: Tensor
     stop_step: Tensor
-
-
-def circuit_entropy(layout: Layout, packed_logits: Tensor) -> Tensor:
-    """Sum of the entropies of a circuit's distributions, in nats: packed_logits [..., L] -> [...]."""
-    log_weights = [logits.log_softmax(-1) for logits in layout.split(packed_logits)]
-    return -sum((each.exp() * each).sum(-1) for each in log_weights)
 
 
 def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> Outcome:

@@ -1,4 +1,4 @@
-"""How far a program is right, and how fast it runs."""
+"""What a program does: how far it is right, how fast it runs, what it looks like on valid examples."""
 
 import time
 from collections import Counter
@@ -8,24 +8,26 @@ import pandas as pd
 import torch
 
 from nram import tasks
-from nram.program.extract import Recorder, from_machine, small
+from nram.program.extract import Tabulator, from_machine
+from nram.program.program import Program
 from nram.program.python_text import statements
-from nram.program.table import Program
+from nram.program.simplify import small
 
 __all__ = ["LENGTHS", "describe", "first_failure", "readable", "seen_program", "timesteps_per_second", "try_lengths"]
 
 LENGTHS = (100, 1_000, 10_000, 100_000)
+LONG = 10_000  # lengths from here on have fewer cases
 LONGEST = {"walkbst": 1_000}  # its generator compares all pairs of nodes
 
 
 def try_lengths(
-    program: Program | Recorder, task: tasks.Task | None = None, lengths=LENGTHS, cases: int = 10, seed: int = 0
+    program: Program | Tabulator, task: tasks.Task | None = None, lengths=LENGTHS, cases: int = 10, seed: int = 0
 ) -> pd.DataFrame:
-    """A program, or an LSTM's machine, against its task's solver, one row per length (difficulty: number of elements).
+    """A program, or a tabulated LSTM, compared with its task's solver: one row per length (the difficulty).
 
     Columns: task, length, num_cells (M), limit (timesteps), cases, wrong_cases, error (wrong / output cells), seconds
-    (of the program alone). Lengths that the task has not, or whose examples would not fit into memory, are left out.
-    From 10,000 on there are a tenth of the cases.
+    (of the program alone). Lengths at which the task has no examples, or takes too long to draw them, are left out.
+    Lengths from 10,000 on have a tenth of the cases.
     """
     task = task or tasks.get(program.task)
     generator = torch.Generator().manual_seed(seed)
@@ -34,7 +36,7 @@ def try_lengths(
         longest = min(task.max_difficulty or length, LONGEST.get(task.key, length))
         if not task.min_difficulty <= length <= longest:
             continue
-        count = cases if length < 10_000 else max(1, cases // 10)
+        count = cases if length < LONG else max(1, cases // 10)
         num_cells = max(3, task.min_cells(length))
         wrong_cases, wrong, outputs, seconds = 0, 0, 0, 0.0
         for _ in range(count):
@@ -56,16 +58,15 @@ def try_lengths(
 
 
 def first_failure(frame: pd.DataFrame) -> int | None:
-    """The smallest length of a frame of `try_lengths` at which a case was wrong; None if all were right."""
+    """The smallest length at which a case was wrong, in a frame of `try_lengths`; None if all were right."""
     failed = frame.loc[frame["wrong_cases"] > 0, "length"]
     return int(failed.min()) if len(failed) else None
 
 
 def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 300, longest: int = 20) -> Program:
-    """The part of a program that valid examples of its task use: rows that none of `cases` examples met are dropped.
+    """The rows of a program that `cases` valid examples of its task use; on other inputs `run` may raise ValueError.
 
-    Each example has a difficulty of its own up to `longest` and a memory of the smallest size or of random size up to
-    twice that. On inputs of other kinds `run` may raise ValueError for want of a row.
+    The difficulties go up to `longest`; a memory has the smallest size, or a random one up to twice that.
     """
     task = task or tasks.get(program.task)
     generator = torch.Generator().manual_seed(0)
@@ -82,16 +83,16 @@ def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 
 
 
 def readable(machine, task: tasks.Task, batches: list[tasks.Batch], longest: int = 20) -> Program:
-    """A machine (`nram.Machine`) as the shortest program that does what it does on the first example of each batch.
+    """A machine (`nram.Machine`) as a short program that does what it does on the first example of each batch.
 
-    Of an MLP, the part that valid examples up to the length `longest` use as well; of an LSTM, nothing more.
+    The program of an MLP also has the rows that valid examples up to the length `longest` use.
     """
     runs = [(batch.memory[0].tolist(), int(batch.limit[0])) for batch in batches]
     if machine.controller_kind != "mlp":
-        recorder = Recorder(machine)
+        tabulator = Tabulator(machine)
         for cells, limit in runs:
-            recorder.run(cells, limit)
-        return small(recorder.program())
+            tabulator.run(cells, limit)
+        return small(tabulator.program())
     whole = from_machine(machine)
     rows = seen_program(whole, task, longest=longest).rows
     for cells, limit in runs:
@@ -100,7 +101,7 @@ def readable(machine, task: tasks.Task, batches: list[tasks.Batch], longest: int
 
 
 def describe(program: Program, memory: list[int], limit: int) -> str:
-    """What a program mostly does, in a sentence: the circuit that runs longest on one memory, and how the run ends."""
+    """What a program does on one memory, in sentences: the circuit that runs most often, and how the run ends."""
     visited = [program.rows[key] for key in program.visited(memory, limit)]
     busiest, times = Counter(row.circuit for row in visited).most_common(1)[0]
     done = "; ".join(f"`{line}`" for line in statements(program.circuits[busiest])) or "nothing"
@@ -114,10 +115,10 @@ def describe(program: Program, memory: list[int], limit: int) -> str:
 def timesteps_per_second(
     program: Program, num_cells: int = 64, timesteps: int = 1_000_000, seconds: float = 0.5, seed: int = 0
 ) -> float:
-    """Speed of the interpreter on one core, on random memories of `num_cells` cells, without copies and checks.
+    """Timesteps per second of the interpreter on one core, on random memories of `num_cells` cells.
 
-    Runs of at most `timesteps` timesteps are repeated for `seconds`, up to 1,000 memories at a time so that the call
-    does not count in programs that stop early; what counts are the timesteps taken.
+    Calls with up to 1,000 memories and `timesteps` timesteps in all are repeated for `seconds`; only timesteps that
+    were taken count. Copies, checks and compilation are not timed.
     """
     batch = max(1, min(1_000, 1_000_000 // num_cells))
     memory = np.random.default_rng(seed).integers(0, num_cells, (batch, num_cells))

@@ -1,4 +1,4 @@
-"""Circuits of one-hot choices, and a small notation for them.
+"""Circuits with one source per input, and a small notation for them.
 
     READ r4
     ADD r2 r4
@@ -7,13 +7,13 @@
     r4 = INC
     INC r3
 
-One statement per line, or several on a line with `;` between them; `#` starts a comment. A module and its inputs, or a
-register and what it becomes. An input is a register r1..rR or a module that comes earlier in the sequence; parentheses
-and commas are allowed, so WRITE(ADD, READ) says the same. READ2, INC2, ... are the modules of the second repetition.
-The order of the statements is free: modules run in the machine's order, and all registers change at once, at the end.
-Registers that are not named keep their value. Modules that are not named are unused; ZERO, ONE and TWO need no naming.
+A statement is a module and its inputs, or a register and its new source. It ends with its line or with `;`, and `#`
+starts a comment. An input is a register r1..rR or a module that comes earlier in the sequence. WRITE(ADD, READ) is the
+same as WRITE ADD READ. READ2, INC2, ... are the modules of the second repetition. The order of the statements is free:
+modules run in the machine's order, then all registers change at once. A register that is not named keeps its value. A
+module that is not named is unused, except that ZERO, ONE and TWO can be inputs without a statement.
 
-A WRITE always writes: a machine in which it is unused writes back what READ has just found at the same cell.
+A machine's WRITE always writes. An unused one writes back what READ has just found at the same cell.
 """
 
 import difflib
@@ -24,17 +24,18 @@ import torch
 from torch import Tensor
 
 from nram.machine.circuit import Layout
+from nram.machine.modules import Module
 
 __all__ = ["Circuit"]
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """A circuit whose slots have one source each; modules that are not in use have none.
+    """A circuit with one source per slot; the slots of unused modules have none.
 
     inputs: per module of the layout, the sources of its inputs, or None if the module is unused.
     registers: per register, the source of its new value.
-    A source j < R is register j, else the output of module j - R, as in `Layout`.
+    Source j is register j if j < R, else the output of module j - R, as in `Layout`.
     """
 
     layout: Layout
@@ -43,7 +44,7 @@ class Circuit:
 
     @classmethod
     def parse(cls, text: str, layout: Layout) -> "Circuit":
-        """The circuit that `text` describes. Raises ValueError naming the statement that is wrong, and why."""
+        """The circuit that `text` describes. Raises ValueError naming the wrong statement and the reason."""
         names = {name: source for source, name in enumerate(layout.source_names)}
         inputs: dict[int, tuple[int, ...]] = {}
         registers: dict[int, int] = {}
@@ -97,15 +98,15 @@ class Circuit:
 
     @classmethod
     def from_sources(cls, layout: Layout, sources) -> "Circuit":
-        """The circuit of one source per slot of the layout (see `Layout.argmax`), every module in use."""
+        """The circuit with these sources, one per slot of the layout (see `Layout.argmax`); every module is in use."""
         slots = iter(int(source) for source in sources)
         inputs = tuple(tuple(next(slots) for _ in range(module.arity)) for module in layout.modules)
         return cls(layout, inputs, tuple(slots))
 
     def sources(self) -> Tensor:
-        """One source per slot of the layout, LongTensor[slots]: what a machine needs that can leave no module out.
+        """One source per slot of the layout, LongTensor[slots]; a machine needs one for unused modules, too.
 
-        Unused modules look at r1, an unused WRITE writes back what READ of its repetition has found at the same cell.
+        Unused modules take r1. An unused WRITE writes back what the READ of its repetition has found at the same cell.
         """
         slots, reader = [], 0
         for index, (module, found) in enumerate(zip(self.layout.modules, self.inputs, strict=True)):
@@ -119,14 +120,15 @@ class Circuit:
         return torch.tensor(slots + list(self.registers))
 
     @property
-    def modules_per_repetition(self):
+    def modules_per_repetition(self) -> tuple[Module, ...]:
+        """The modules of the first repetition."""
         return self.layout.modules[: len(self.layout.modules) // self.layout.repetitions]
 
     def pruned(self) -> "Circuit":
         """The same circuit without the modules that change neither a register nor a cell.
 
-        A WRITE that puts back what READ has found at the same cell, with no WRITE between them, changes nothing. WRITE
-        returns 0, so ZERO takes its place as a source; ZERO2, ONE2, ... are replaced by ZERO, ONE, ...
+        A WRITE changes nothing if it puts back what READ has found at the same cell and no WRITE comes between them.
+        WRITE returns 0, so ZERO replaces it as a source. ZERO, ONE and TWO replace ZERO2, ONE2, ...
         """
         num_registers, per_repetition = self.layout.num_registers, len(self.modules_per_repetition)
         first = {module.name: num_registers + index for index, module in enumerate(self.modules_per_repetition)}
@@ -157,7 +159,7 @@ class Circuit:
         return Circuit(self.layout, tuple(inputs), registers)
 
     def statements(self) -> list[str]:
-        """The circuit in the notation; what it does not say is unused, or a register that keeps its value."""
+        """The circuit in the notation, without unused modules and registers that keep their values."""
         names = self.layout.source_names
         lines = []
         for index, found in enumerate(self.inputs):

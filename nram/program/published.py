@@ -1,16 +1,16 @@
 """The circuits behind the published executions (Tables 2 to 6; Figures 4 to 9), as programs.
 
-The paper prints memory and registers timestep by timestep; these circuits reproduce every number, which does not make
-them the only ones that do. The step that prepares the registers is the first rule.
+The paper prints memory and registers timestep by timestep. These circuits reproduce every number, and others may as
+well. The first rule is the step that prepares the registers.
 
-For Swap the paper speaks of two circuits that alternate; here there are three, which swap any two elements. Two
-circuits give the table's numbers as well (tests/test_published.py), and so does one READ per timestep, with 14 modules,
-where one number happens to be the other's neighbour. But a machine that reads three cells in its three timesteps cannot
-swap every array: the outcome rests on four cells, the two pointers and the two elements.
+The paper's Swap alternates between two circuits. Ours has three, and swaps any two elements. Two circuits give the
+table's numbers, too, and so do 14 modules with one READ per timestep (tests/test_published.py), because some of these
+numbers happen to be neighbors. But a machine with one READ sees only three cells in its three timesteps, and the result
+depends on four: the two pointers and the two elements.
 """
 
 from nram.machine.circuit import Layout
-from nram.program.table import Program
+from nram.program.program import Program
 
 __all__ = ["PUBLISHED", "published"]
 
@@ -20,10 +20,10 @@ PUBLISHED = {
         4,
         1,
         """
-        when r2 = 0:                        # p - 1, destination minus source, to r2
+        when r2 = 0:                        # r2 becomes p - 1, destination minus source
             READ r4; WRITE r4 READ; DEC READ; INC r3
             r2 = DEC; r4 = INC
-        otherwise:                          # every element is copied twice: r3 lags behind r4
+        otherwise:                          # copies every element twice, because r3 lags behind r4
             READ r4; ADD r2 r4; WRITE ADD READ; INC r3
             r3 = r4; r4 = INC
         """,
@@ -52,7 +52,7 @@ PUBLISHED = {
         4,
         1,
         """
-        when r1 = 0:                        # p to r1
+        when r1 = 0:                        # r1 becomes p
             READ r1; INC r3
             r1 = READ; r3 = INC; r4 = ONE
         otherwise:                          # element r3 goes to 2 p - r3 - 1
@@ -64,13 +64,13 @@ PUBLISHED = {
         2,
         2,
         """
-        when r2 = 0:                        # the element at p goes to cell 0, p to r2
+        when r2 = 0:                        # the element at p goes to cell 0; r2 becomes p
             READ r1; READ2 READ; WRITE2 r1 READ2
             r1 = ONE; r2 = READ
-        when r1 > 0:                        # the element at q goes to p, q to r2
+        when r1 > 0:                        # the element at q goes to p; r2 becomes q
             READ r1; READ2 READ; WRITE2 r2 READ2
             r1 = ZERO; r2 = READ
-        otherwise:                          # the element kept in cell 0 goes to q
+        otherwise:                          # the element in cell 0 goes to q
             READ r1; WRITE r2 READ
             r1 = READ; r2 = ONE
         """,

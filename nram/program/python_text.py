@@ -1,7 +1,8 @@
-"""A program as a Python module that stands on its own."""
+"""A program as a Python module that needs nothing else."""
 
 from nram.program.notation import Circuit
-from nram.program.table import Branch, Program
+from nram.program.table import Table
+from nram.program.tree import Branch, Tree
 
 __all__ = ["statements", "to_python"]
 
@@ -16,15 +17,14 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def to_python(program: Program) -> str:
-    """The text of a Python module without imports that defines `run(memory, limit)`, with the result of `Program.run`.
+def to_python(program: Table) -> str:
+    """The text of a Python module without imports; its `run(memory, limit)` returns what `Program.run` returns.
 
-    Registers are r1..rR; a program of several controller states keeps the state in `state`. A pattern that the program
-    has no row for takes the path of a similar one.
+    Registers are r1..rR; `state` holds the controller state if there are several. A pattern without a row takes the
+    path of a similar one.
     """
     layout = program.layout
-    used = sorted(_registers(program))
-    names = [f"r{register + 1}" for register in used]
+    names = [f"r{register + 1}" for register in sorted(_registers(program))]
     body = []
     if program.num_states == 1:
         body += _tree(program, program.tree)
@@ -53,16 +53,15 @@ def to_python(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _registers(program: Program) -> set[int]:
-    """The registers that any circuit or test looks at or changes."""
+def _registers(program: Table) -> set[int]:
+    """The registers that some circuit or test reads or changes."""
     used = set()
     for circuit in program.circuits:
         used |= {source for found in circuit.inputs if found for source in found}
         used |= {r for r, source in enumerate(circuit.registers) if source != r}
         used |= {source for r, source in enumerate(circuit.registers) if source != r}
     for state in program.states:
-        for conditions, _ in program.state_tree(state).leaves():
-            used |= {register for register, _ in conditions}
+        used |= program.state_tree(state).tested()
     return {source for source in used if source < program.layout.num_registers}
 
 
@@ -70,7 +69,8 @@ def _indented(lines: list[str], levels: int = 1) -> list[str]:
     return ["    " * levels + line for line in lines]
 
 
-def _tree(program: Program, tree) -> list[str]:
+def _tree(program: Table, tree: Tree) -> list[str]:
+    """The tests and circuits below one branch of the tree."""
     if not isinstance(tree, Branch):
         row = tree.row
         lines = statements(program.circuits[row.circuit])
@@ -87,7 +87,7 @@ def _tree(program: Program, tree) -> list[str]:
 
 
 def statements(circuit: Circuit) -> list[str]:
-    """One timestep in Python. What is used once stands where it is used, unless a WRITE comes in between."""
+    """One timestep in Python. A value that is used once stands where it is used, unless a WRITE comes in between."""
     layout = circuit.layout
     num_registers, per_repetition = layout.num_registers, len(layout.modules) // layout.repetitions
     changes = [(r, source) for r, source in enumerate(circuit.registers) if source != r]
@@ -98,7 +98,7 @@ def statements(circuit: Circuit) -> list[str]:
     for _, source in changes:
         uses.setdefault(source, []).append(len(layout.modules))
     writes = [i for i, found in enumerate(circuit.inputs) if found and layout.modules[i].name == "WRITE"]
-    # Where a value is computed: at its own place, or, inlined, at the place of what uses it.
+    # Where a value is computed: at its own place, or, if it is inlined, at the place of its user.
     place = {len(layout.modules): len(layout.modules)}
     texts = [f"r{register + 1}" for register in range(num_registers)]
     inline = {}
@@ -132,7 +132,7 @@ def statements(circuit: Circuit) -> list[str]:
 
 
 def _contains_read(circuit: Circuit, index: int) -> bool:
-    """Whether a module's value rests on a READ of this timestep, so that it must not move past a WRITE."""
+    """Whether a module's value depends on a READ of this timestep; then it must not move past a WRITE."""
     if circuit.layout.modules[index].name == "READ":
         return True
     num_registers = circuit.layout.num_registers

@@ -1,4 +1,4 @@
-"""A folder of runs as a static site: Table 1, curves, success rates, traces to step through, the notebooks."""
+"""Figures of runs, circuits and executions, and the static site that shows a folder of runs."""
 
 from nram.report.site import build
 from nram.report.traces import traces

@@ -1,20 +1,57 @@
-"""Choose a machine and an example, and watch the tape: in a notebook, with menus and sliders where there are any."""
+"""Choose a machine and an example in a notebook and watch the memory, with menus and sliders where there are any."""
 
 import torch
 
 import nram
 from nram import program, tasks
-from nram.report import circuits as plots
+from nram.report.tapes import execution
 
-__all__ = ["outcome", "run_of", "watch"]
+__all__ = ["execute", "outcome", "watch"]
 
-LONGEST = 20  # of the slider for the length
+LONGEST = 20  # largest length on the slider
 
 
-def run_of(run, length: int, seed: int) -> tuple[tasks.Batch, list[program.Step]]:
-    """A machine's run on a random example of a length: (the example as a batch of one, the timesteps).
+def watch(best: dict, task: str, length: int, seed: int):
+    """Display an execution, and above it widgets that choose another one and how many of its rows to show.
 
-    run: a row of `results.load_runs`. Lengths below the task's smallest difficulty stand for that.
+    best: by task, as from `results.best_runs`. Returns the widgets by name. Without ipywidgets it displays the
+    execution alone and returns {}. Raises ValueError for a task without a run.
+    """
+    from IPython.display import Markdown, display
+
+    known = [key for key in tasks.KEYS if key in best]
+    if task not in known:
+        raise ValueError(f"there is no run of {task!r}; there are {', '.join(known)}")
+    batch, steps = execute(best[task], length, seed)
+    widgets = _widgets(known, task, length, seed, len(steps))
+    if widgets:
+        from ipywidgets import VBox
+
+        display(VBox(list(widgets.values())))
+    picture = display(execution(steps, tasks.get(task).title), display_id=True)
+    sentence = display(Markdown(outcome(batch, steps)), display_id=True)
+
+    def show_rows(_=None):
+        title = tasks.get(widgets["task"].value).title
+        picture.update(execution(steps[: widgets["rows"].value], title))
+
+    def choose(_=None):
+        nonlocal steps
+        batch, steps = execute(best[widgets["task"].value], widgets["length"].value, widgets["seed"].value)
+        with widgets["rows"].hold_trait_notifications():
+            widgets["rows"].max = widgets["rows"].value = len(steps)
+        show_rows()
+        sentence.update(Markdown(outcome(batch, steps)))
+
+    for name, widget in widgets.items():
+        widget.observe(show_rows if name == "rows" else choose, "value")
+    return widgets
+
+
+def execute(run, length: int, seed: int) -> tuple[tasks.Batch, list[program.Step]]:
+    """Execute a run's machine on a random example of a length: the example as a batch of one, and the steps.
+
+    run: a row of `results.load_runs`. A length below the task's smallest difficulty counts as that difficulty.
     """
     machine = nram.load(run["folder"])
     task = tasks.get(machine.task).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
@@ -22,60 +59,23 @@ def run_of(run, length: int, seed: int) -> tuple[tasks.Batch, list[program.Step]
     generator = torch.Generator().manual_seed(seed)
     batch = task.sample(difficulty, max(3, task.min_cells(int(difficulty))), generator)
     if machine.controller_kind == "mlp":
-        read = program.from_machine(machine)
+        learned = program.from_machine(machine)
     else:
-        read = program.from_runs(machine, batch.memory, batch.limit)
-    return batch, list(read.trace(batch.memory[0].tolist(), int(batch.limit[0])))
+        learned = program.from_runs(machine, batch.memory, batch.limit)
+    return batch, list(learned.trace(batch.memory[0].tolist(), int(batch.limit[0])))
 
 
 def outcome(batch: tasks.Batch, steps: list[program.Step]) -> str:
-    """How a run ended, in a sentence."""
+    """How an execution ended, in a sentence."""
     wrong = ((torch.tensor(steps[-1].memory) != batch.target[0]) & batch.mask[0]).sum().item()
     outputs = batch.mask.sum().item()
-    said = f"{wrong} of {outputs} output cells are wrong" if wrong else f"all output cells ({outputs}) are right"
+    verdict = f"{wrong} of {outputs} output cells are wrong" if wrong else f"all output cells ({outputs}) are right"
     ends = "stops by itself" if steps[-2].row.stop else "is stopped by the time limit"
-    return f"After {len(steps) - 1} timesteps the machine {ends}; {said}."
-
-
-def watch(best: dict, task: str, length: int, seed: int):
-    """Display a run, and above it what chooses another one, and how many of its rows are shown.
-
-    best: tasks' runs, as `results.best_runs` gives them. Without ipywidgets, or where nothing listens to them, the run
-    is displayed all the same. Returns the widgets by name, {} without ipywidgets. Raises ValueError for another task.
-    """
-    from IPython.display import Markdown, display
-
-    known = [key for key in tasks.KEYS if key in best]
-    if task not in known:
-        raise ValueError(f"there is no run of {task!r}; there are {', '.join(known)}")
-    batch, steps = run_of(best[task], length, seed)
-    widgets = _widgets(known, task, length, seed, len(steps))
-    if widgets:
-        from ipywidgets import VBox
-
-        display(VBox(list(widgets.values())))
-    picture = display(plots.execution(steps, tasks.get(task).title), display_id=True)
-    sentence = display(Markdown(outcome(batch, steps)), display_id=True)
-
-    def draw(_=None):
-        title = tasks.get(widgets["task"].value).title
-        picture.update(plots.execution(steps[: widgets["rows"].value], title))
-
-    def choose(_=None):
-        nonlocal batch, steps
-        batch, steps = run_of(best[widgets["task"].value], widgets["length"].value, widgets["seed"].value)
-        with widgets["rows"].hold_trait_notifications():
-            widgets["rows"].max = widgets["rows"].value = len(steps)
-        draw()
-        sentence.update(Markdown(outcome(batch, steps)))
-
-    for name, widget in widgets.items():
-        widget.observe(draw if name == "rows" else choose, "value")
-    return widgets
+    return f"After {len(steps) - 1} timesteps the machine {ends}; {verdict}."
 
 
 def _widgets(known: list[str], task: str, length: int, seed: int, rows: int) -> dict:
-    """The menu and the sliders by name, in their order; {} without ipywidgets."""
+    """The menu and the sliders by name, from top to bottom; {} without ipywidgets."""
     try:
         from ipywidgets import Dropdown, IntSlider, Layout
     except ImportError:

@@ -18,14 +18,14 @@ from PIL import Image
 
 from nram import model, program, results, tasks
 from nram.experiments import study_tables
-from nram.experiments.notebooks import NOTEBOOKS, describe, execute
+from nram.experiments.notebooks import describe, execute
 from nram.experiments.reproduce import TASK_NOTEBOOK
 from nram.experiments.workers import usable_cores
-from nram.report import circuits as plots
+from nram.report import tapes
 
 __all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "trace_picture", "update_readme"]
 
-RECORDED = results.CHECKOUT / "results" / "recorded"
+RECORDED = results.RECORDED
 LARGEST = 1_000_000  # bytes of a committed file
 COLORS = (64, 16)  # palette sizes of stored pictures; the second if the file is too large
 WIDGETS = "application/vnd.jupyter.widget-view+json"
@@ -59,13 +59,13 @@ def _plan(names: Iterable[str], runs: Path) -> list[tuple[Path, str, dict]]:
     """(source, name of the executed copy, parameters) of every notebook to execute."""
     import papermill
 
-    sources = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    sources = {path.stem: path for path in sorted(results.NOTEBOOKS.glob("*.ipynb"))}
     for name in names:
         if name not in sources:
             raise ValueError(f"there is no notebook {name!r}: there are {', '.join(sources)}")
     shown = {
         "results_folder": _seen_from_notebooks(runs),
-        "figures_folder": _seen_from_notebooks(results.CHECKOUT / "results" / "figures"),
+        "figures_folder": _seen_from_notebooks(results.FIGURES),
     }
     plan = []
     for name in names or sources:
@@ -80,7 +80,7 @@ def _plan(names: Iterable[str], runs: Path) -> list[tuple[Path, str, dict]]:
 
 
 def _seen_from_notebooks(path: str | Path) -> str:
-    return os.path.relpath(path, NOTEBOOKS)
+    return os.path.relpath(path, results.NOTEBOOKS)
 
 
 def _small_text(notebook, name: str) -> str:
@@ -135,7 +135,7 @@ def trace_picture(folder: str | Path, path: Path, difficulty: int = 6, seed: int
     )
     steps = list(program.from_machine(machine).trace(batch.memory[0].tolist(), int(batch.limit[0])))
     stream = io.BytesIO()
-    plots.execution(steps, f"{task.title}: what a trained machine does").savefig(stream, format="png", dpi=110)
+    tapes.execution(steps, f"{task.title}: what a trained machine does").savefig(stream, format="png", dpi=110)
     png = base64.b64encode(stream.getvalue()).decode()
     path.write_bytes(base64.b64decode(_few_colors(png, COLORS[0])))
 

@@ -1,18 +1,72 @@
-"""Runs on disk, and frames of many runs with the paper's numbers beside ours."""
+"""What is on disk: runs, frames of many runs, Table 1 with the paper's numbers beside ours. It knows no machine."""
 
-from nram.results.files import write_text as write_text
-from nram.results.runs import *  # noqa: F403
-from nram.results.runs import (
-    CHECKOUT as CHECKOUT,
-    FAILED as FAILED,
-    FILES as FILES,
-    MARKS as MARKS,
-    PAPER_EXECUTIONS as PAPER_EXECUTIONS,
-    PERFECT_UP_TO as PERFECT_UP_TO,
-    STUDIES as STUDIES,
-    _commit as _commit,
-    _replace_folder as _replace_folder,
-    check_name as check_name,
-    remove_stale as remove_stale,
-    verdict as verdict,
+from nram.results.files import write_text
+from nram.results.identity import check_name, config_hash, run_name
+from nram.results.intervals import difference_interval, mcnemar_p, wilson_interval
+from nram.results.markdown import to_markdown
+from nram.results.paper import PAPER_EXECUTIONS, paper_execution, paper_gradient_noise, paper_table1
+from nram.results.places import CHECKOUT, FAILED, FIGURES, MINE, NOTEBOOKS, RECORDED, STUDIES
+from nram.results.provenance import collect_provenance
+from nram.results.runs import FILES, Run, best_runs, find_run, load_generalization, load_run, load_runs, origin
+from nram.results.saving import remove_stale, save_run
+from nram.results.table1 import (
+    MARKS,
+    all_reached,
+    effort_markdown,
+    reached,
+    readme_tables,
+    summary_markdown,
+    table1,
+    table1_markdown,
+    table1_rows,
+    write_table1,
 )
+from nram.results.verdict import PERFECT_UP_TO, judge, verdict
+from nram.results.weights import load_weights
+
+__all__ = [
+    "CHECKOUT",
+    "FAILED",
+    "FIGURES",
+    "FILES",
+    "MARKS",
+    "MINE",
+    "NOTEBOOKS",
+    "PAPER_EXECUTIONS",
+    "PERFECT_UP_TO",
+    "RECORDED",
+    "STUDIES",
+    "Run",
+    "all_reached",
+    "best_runs",
+    "check_name",
+    "collect_provenance",
+    "config_hash",
+    "difference_interval",
+    "effort_markdown",
+    "find_run",
+    "judge",
+    "load_generalization",
+    "load_run",
+    "load_runs",
+    "load_weights",
+    "mcnemar_p",
+    "origin",
+    "paper_execution",
+    "paper_gradient_noise",
+    "paper_table1",
+    "reached",
+    "readme_tables",
+    "remove_stale",
+    "run_name",
+    "save_run",
+    "summary_markdown",
+    "table1",
+    "table1_markdown",
+    "table1_rows",
+    "to_markdown",
+    "verdict",
+    "wilson_interval",
+    "write_table1",
+    "write_text",
+]

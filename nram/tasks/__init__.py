@@ -3,8 +3,8 @@
     task = get("copy")
     batch = task.sample(torch.tensor([3, 15, 15]), num_cells=32)
 
-`task.py` says what a task is and how to define another, `generators.py` draws examples, and `solvers.py` solves
-them in plain Python.
+`task.py` says what a task is and how to define your own, `generators.py` draws examples, and `solvers.py` solves them
+in plain Python.
 
 Deviation: the paper does not publish its time limits. Ours depend on the difficulty alone.
 """
@@ -16,42 +16,43 @@ from nram.tasks.task import Batch, Task
 
 __all__ = ["KEYS", "Batch", "Task", "get"]
 
-# Memory (cells) and time limit (timesteps) are slope * difficulty + offset. train: the paper's (Table 1).
+# min: the smallest difficulty. train: the largest in training, the paper's train complexity (Table 1).
+# cells, steps: the smallest memory and the time limit at difficulty d; (slope, offset) means slope * d + offset.
 _TABLE = (
-    #                                     min  train     cells       limit
-    ("access", "Access",                    1,    20,   (1, 2),     (0, 4)),
-    ("increment", "Increment",              1,    15,   (1, 1),     (1, 4)),
-    ("copy", "Copy",                        1,    15,   (2, 1),     (1, 3)),
-    ("reverse", "Reverse",                  1,    15,   (2, 1),     (1, 6)),
-    ("swap", "Swap",                        2,    20,   (1, 3),     (0, 8)),
-    ("permutation", "Permutation",          1,     6,   (2, 1),     (1, 4)),
-    ("listk", "ListK",                      1,    10,   (2, 3),     (1, 6)),
-    ("listsearch", "ListSearch",            1,     6,   (2, 3),     (2, 6)),
-    ("merge", "Merge",                      2,    10,   (2, 5),     (1, 6)),
-    ("walkbst", "WalkBST",                  1,    10,   (4, 2),     (1, 6)),
+    # key           title          generator               solver               min train cells   steps
+    ("access",      "Access",      generators.access,      solvers.access,       1,  20,  (1, 2), (0, 4)),
+    ("increment",   "Increment",   generators.increment,   solvers.increment,    1,  15,  (1, 1), (1, 4)),
+    ("copy",        "Copy",        generators.copy,        solvers.copy,         1,  15,  (2, 1), (1, 3)),
+    ("reverse",     "Reverse",     generators.reverse,     solvers.reverse,      1,  15,  (2, 1), (1, 6)),
+    ("swap",        "Swap",        generators.swap,        solvers.swap,         2,  20,  (1, 3), (0, 8)),
+    ("permutation", "Permutation", generators.permutation, solvers.permutation,  1,   6,  (2, 1), (1, 4)),
+    ("listk",       "ListK",       generators.listk,       solvers.listk,        1,  10,  (2, 3), (1, 6)),
+    ("listsearch",  "ListSearch",  generators.listsearch,  solvers.listsearch,   1,   6,  (2, 3), (2, 6)),
+    ("merge",       "Merge",       generators.merge,       solvers.merge,        2,  10,  (2, 5), (1, 6)),
+    ("walkbst",     "WalkBST",     generators.walkbst,     solvers.walkbst,      1,  10,  (4, 2), (1, 6)),
 )  # fmt: skip
 
 _TASKS = {
     key: Task(
         key=key,
         title=title,
-        min_difficulty=minimum,
+        min_difficulty=smallest,
         train_difficulty=train,
         cells_slope=cells[0],
         cells_offset=cells[1],
-        limit_slope=limit[0],
-        limit_offset=limit[1],
-        generate=getattr(generators, key),
-        solver=getattr(solvers, key),
+        limit_slope=steps[0],
+        limit_offset=steps[1],
+        generate=generate,
+        solver=solver,
     )
-    for key, title, minimum, train, cells, limit in _TABLE
+    for key, title, generate, solver, smallest, train, cells, steps in _TABLE
 }
 
 KEYS = tuple(_TASKS)
 
 
 def get(key: str) -> Task:
-    """The paper's task of that key, one of `KEYS`. ValueError naming the valid keys and the nearest for any other."""
+    """The paper's task with that key. Raises ValueError for any key not in `KEYS`, with all of them and the nearest."""
     if key in KEYS:
         return _TASKS[key]
     nearest = get_close_matches(str(key).lower(), KEYS, n=1, cutoff=0.5)

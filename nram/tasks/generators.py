@@ -1,11 +1,12 @@
-"""Examples of the ten tasks, drawn as whole batches (appendix A of the paper).
+"""Examples of the ten tasks (appendix A of the paper), drawn a whole batch at a time.
 
-Every function takes difficulty LongTensor[B], the number of cells M and a generator on difficulty's device, and returns
-(memory LongTensor[B, M], target LongTensor[B, M], mask BoolTensor[B, M]). Each example has a difficulty of its own: n
-is the column LongTensor[B, 1] of difficulties, so that `cell <= n` is a BoolTensor[B, M]. NULL is 0.
+Every function takes difficulty LongTensor[B], the number of cells M and a generator on difficulty's device. It returns
+(memory LongTensor[B, M], target LongTensor[B, M], mask BoolTensor[B, M]); the mask marks the output cells. A docstring
+starts with the memory's layout and says what the output cells receive. NULL is 0.
 
-Where an example has fewer nodes than the largest of its batch, the nodes that it lacks get the address 0. What is
-written to them lands in the header, the first cells of the memory, which is therefore written last.
+Each example has its own difficulty. n is their column LongTensor[B, 1], and `cell <= n` is a BoolTensor[B, M].
+An example with fewer nodes than the largest of its batch has spare ones, all at the address 0. Writing to them spoils
+the header, the first cells of the memory, so a generator writes the header last.
 
 Deviation: array elements and list values are drawn from 1..M-1, because 0 is NULL.
 """
@@ -44,7 +45,7 @@ def copy(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
 
 
 def reverse(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
-    """Laid out as `copy`: A is written to p..p+n-1 in reverse order."""
+    """p, A[0..n-1], p pointing at the first cell after A: A is copied to p..p+n-1 in reverse order."""
     return _move(difficulty, num_cells, generator, reverse=True)
 
 
@@ -58,10 +59,10 @@ def _move(difficulty: Tensor, num_cells: int, generator: Rng, reverse: bool) -> 
 
 
 def swap(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
-    """p, q, A[0..n-1], 0: the elements at the addresses p and q of A change places.
+    """p, q, A[0..n-1], 0: the elements at the addresses p and q are exchanged.
 
-    Deviation: every cell of A counts as output, not only the two that change, so that destroying a third is an error.
-    Deviation: p and q differ, and so do the elements there: leaving the memory as it is, is never right.
+    Deviation: every cell of A counts as output, not only the two that change. Destroying a third one is an error.
+    Deviation: p and q differ, and so do the elements there. An unchanged memory is never right.
     """
     n, cell = difficulty[:, None], _cells(difficulty, num_cells)
     mask = (cell >= 2) & (cell < n + 2)
@@ -78,7 +79,7 @@ def swap(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
 def permutation(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     """a, P[0..n-1], A[0..n-1], a pointing at A: A[P[0]], ..., A[P[n-1]] are written over P.
 
-    Deviation: P holds 0..n-1, as in appendix A, where section 4.2 says 1..n.
+    Deviation: P holds 0..n-1, as in appendix A. Section 4.2 says 1..n.
     """
     n, cell = difficulty[:, None], _cells(difficulty, num_cells)
     memory = _elements(num_cells, difficulty, num_cells, generator) * (cell <= 2 * n)
@@ -92,7 +93,7 @@ def permutation(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
 
 
 def listk(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
-    """head, k, out, then n nodes (next, value) at random places: cell `out` receives the value k hops after the head.
+    """head, k, out, then n nodes (next, value) at random places: cell `out` receives the value k hops from the head.
 
     k is uniform on 0..n-1.
     Deviation: `out` is cell 2 and holds its own address at the start.
@@ -119,7 +120,7 @@ def listsearch(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
 
 
 def _write_list(memory: Tensor, n: Tensor, generator: Rng) -> tuple[Tensor, Tensor]:
-    """Writes n nodes behind a header of three cells; their addresses and values LongTensor[B, N] in list order."""
+    """Writes n nodes behind a header of three cells. Returns their addresses and values, LongTensor[B, N] in order."""
     num_cells = memory.shape[1]
     address = _node_places(n, 3, 2, num_cells, generator)
     values = _elements(num_cells, n, address.shape[1], generator)
@@ -129,17 +130,17 @@ def _write_list(memory: Tensor, n: Tensor, generator: Rng) -> tuple[Tensor, Tens
 
 
 def merge(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
-    """a, b, o, A[0..n-1], G, B[0..m-1], G, both sorted, o the cell after the second G: both are merged from o on.
+    """a, b, o, A[0..n-1], G, B[0..m-1], G, both sorted, o the cell after the second G: both are merged into o, o+1, ...
 
-    The difficulty d is n + m; n is uniform on 1..d-1, elements may repeat.
-    Deviation: G is M-1 and elements are drawn from 1..M-2, so that G is larger than every element.
+    The difficulty d is n + m. n is uniform on 1..d-1. Elements may repeat.
+    Deviation: the guard G is M-1 and elements are drawn from 1..M-2. G is larger than every element.
     """
     d, cell = difficulty[:, None], _cells(difficulty, num_cells)
     n = 1 + _below(d - 1, generator)
     values = _elements(num_cells - 1, difficulty, int(difficulty.max()), generator)
     exists = _cells(difficulty, values.shape[1]) < d
     merged, drawn_as = values.masked_fill_(~exists, num_cells).sort(1)
-    # A is what the first n draws have become, B the rest: each keeps the sorted order.
+    # The first n draws are A, the others B. Each is a part of the sorted order.
     from_a = drawn_as < n
     nth_of_a = from_a.cumsum(1)
     nth_of_b = _cells(difficulty, values.shape[1]) + 1 - nth_of_a
@@ -154,13 +155,12 @@ def merge(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
 def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     """root, out, d_1..d_k, NULL, then n nodes (value, left, right) at random places.
 
-    Cell `out` receives the value of the node where the path d_1..d_k from the root ends.
-    The tree is the binary search tree of n distinct values inserted in random order. d is 0 for left, 1 for right. The
-    path has n cells, room for the longest and its NULL, whatever its length: where nodes may lie depends on the
-    difficulty alone.
-    Deviation: NULL and left are the same symbol, so the path's end is drawn from the nodes without a left child:
-    following further NULLs meets a NULL pointer.
-    Deviation: that node is one whose depth is nearest to a number uniform on 0..n-1, so that long paths are frequent.
+    Cell `out` receives the value of the node where the path d_1..d_k from the root ends; d is 0 for left, 1 for right.
+    The tree is the binary search tree of n distinct values inserted in random order. The path has n cells, room for the
+    longest one and its NULL: the places of nodes depend on the difficulty alone.
+    Deviation: NULL and left are the same symbol. The path therefore ends at a node without a left child, where another
+    NULL leads to a NULL pointer.
+    Deviation: of these nodes it is one whose depth is nearest to a number uniform on 0..n-1. Long paths are frequent.
     Deviation: `out` is cell 1 and holds its own address at the start.
     """
     n = difficulty[:, None]
@@ -169,8 +169,8 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     values = 1 + _ordered_subset(n, torch.full_like(n, num_cells - 1), generator)  # node s is the s-th to be inserted
     node = _cells(difficulty, values.shape[1])
 
-    # A node's ancestors are those inserted before it that were then the nearest to it in value, on their side; its
-    # parent is the last of them. The way to it turns right at the smaller ones. All pairs [B, node, other] at once.
+    # The ancestors of a node are the earlier nodes that were, when they came, the nearest to it in value from below or
+    # from above. The last one is its parent. Its path turns right at the smaller ones. All pairs [B, node, other]:
     difference = values.int()[:, None, :] - values.int()[:, :, None]
     earlier = node < node[:, None]
     below = torch.where(earlier & (difference < 0), difference, -num_cells)
@@ -193,7 +193,7 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
 
 
 def _with_header(memory: Tensor, header: tuple[Tensor, ...], out: int, answer: Tensor) -> Example:
-    """Writes the header's columns [B, 1] into the first cells; the example whose only output cell is `out`."""
+    """Writes the header's columns [B, 1] into the first cells. Returns the example; `out` is its only output cell."""
     memory[:, : len(header)] = torch.cat(header, 1)
     target = memory.clone()
     target[:, out : out + 1] = answer
@@ -213,12 +213,12 @@ def _elements(above: int, like: Tensor, count: int, generator: Rng) -> Tensor:
 
 
 def _below(count: Tensor, generator: Rng) -> Tensor:
-    """Integers uniform on 0..count-1, each for its own count, in the shape of count (to within count / 2^48)."""
+    """Integers uniform on 0..count-1, one for each count (probabilities are off by at most count / 2^48)."""
     return torch.randint(2**48, count.shape, generator=generator, device=count.device) % count
 
 
 def _ordered_subset(n: Tensor, items: Tensor, generator: Rng) -> Tensor:
-    """LongTensor[B, max n]: row b starts with n[b] distinct integers of 0..items[b]-1, in uniformly random order."""
+    """LongTensor[B, max n]: row b starts with n[b] distinct integers from 0..items[b]-1 in uniformly random order."""
     width = int(items.max())
     keys = torch.rand(len(n), width, generator=generator, device=n.device)
     keys.masked_fill_(_cells(n, width) >= items, 2)
@@ -226,9 +226,9 @@ def _ordered_subset(n: Tensor, items: Tensor, generator: Rng) -> Tensor:
 
 
 def _node_places(n: Tensor, first: Tensor | int, size: int, num_cells: int, generator: Rng) -> Tensor:
-    """LongTensor[B, max n]: addresses of n[b] disjoint nodes of `size` cells each in cells first..M-1, in random order.
+    """LongTensor[B, max n]: addresses of n[b] disjoint nodes of `size` cells in cells first..M-1, in random order.
 
-    Nodes and free cells form one row of items; which of them are nodes is uniformly random. Nodes past n[b] get 0.
+    Nodes and free cells form one row of items; a uniformly random choice of them are nodes. Nodes past n[b] get 0.
     """
     item = _ordered_subset(n, num_cells - first - (size - 1) * n, generator)
     exists = _cells(n, item.shape[1]) < n

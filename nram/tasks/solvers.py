@@ -1,19 +1,19 @@
-"""The ten tasks in plain Python: each reads one memory as a machine would and changes it in place.
+"""The ten tasks in plain Python: each function reads one memory as a machine would and changes it in place.
 
-They share nothing with the generators and are told nothing but the memory: pointers are followed, arrays end at NULL,
-at their guard or where the next one starts. A sampled target is right if it agrees with them on the output cells.
+Solvers share no code with the generators and know only the memory. They follow its pointers; an array ends at NULL, at
+its guard or where the next array starts. A drawn target is right if it equals the solver's answer on the output cells.
 """
 
 NULL = 0
 
 
 def access(memory: list[int]) -> None:
-    """Cell 0 receives the element it points at."""
+    """Cell 0 receives the element that it points at."""
     memory[0] = memory[memory[0]]
 
 
 def increment(memory: list[int]) -> None:
-    """Every element up to the first NULL is increased by one, modulo M."""
+    """Every element up to the first NULL receives its successor modulo M."""
     i = 0
     while memory[i] != NULL:
         memory[i] = (memory[i] + 1) % len(memory)
@@ -21,34 +21,34 @@ def increment(memory: list[int]) -> None:
 
 
 def copy(memory: list[int]) -> None:
-    """Cells 1..p-1 are copied to p on."""
+    """Copies cells 1..p-1 to p, p+1, and so on."""
     p = memory[0]
     for i in range(p - 1):
         memory[p + i] = memory[1 + i]
 
 
 def reverse(memory: list[int]) -> None:
-    """Cells p-1..1, backwards, are copied to p on."""
+    """Copies cells p-1, p-2, ..., 1 to p, p+1, and so on."""
     p = memory[0]
     for i in range(p - 1):
         memory[p + i] = memory[p - 1 - i]
 
 
 def swap(memory: list[int]) -> None:
-    """The elements at p and q change places."""
+    """Exchanges the elements at p and q."""
     p, q = memory[0], memory[1]
     memory[p], memory[q] = memory[q], memory[p]
 
 
 def permutation(memory: list[int]) -> None:
-    """Every entry of P, which lies before A, is replaced by the element of A that it numbers."""
+    """Replaces every entry of P, which lies between cell 0 and A, by the element of A with that index."""
     a = memory[0]
     for i in range(1, a):
         memory[i] = memory[a + memory[i]]
 
 
 def listk(memory: list[int]) -> None:
-    """Follows k pointers from the head and writes the value found there to `out`."""
+    """Follows k pointers from the head and writes the node's value to `out`."""
     node, hops, out = memory[:3]
     for _ in range(hops):
         node = memory[node]
@@ -56,7 +56,7 @@ def listk(memory: list[int]) -> None:
 
 
 def listsearch(memory: list[int]) -> None:
-    """Follows pointers from the head to a node with the value v and writes its address to `out`."""
+    """Follows pointers from the head to the first node with the value v and writes its address to `out`."""
     node, wanted, out = memory[:3]
     while memory[node + 1] != wanted:
         node = memory[node]
@@ -64,7 +64,7 @@ def listsearch(memory: list[int]) -> None:
 
 
 def merge(memory: list[int]) -> None:
-    """Moves the smaller of the two front elements to o until both arrays are at their guards."""
+    """Moves the smaller of the two front elements to o, o+1, and so on, until both arrays are at their guards."""
     a, b, o = memory[:3]
     guard = len(memory) - 1
     while memory[a] != guard or memory[b] != guard:
@@ -78,7 +78,7 @@ def merge(memory: list[int]) -> None:
 
 
 def walkbst(memory: list[int]) -> None:
-    """Walks down from the root, a turn per path cell, until a pointer is NULL, and writes the last value to `out`."""
+    """Walks down from the root, a turn per path cell, until a pointer is NULL. Writes the last value to `out`."""
     node, out = memory[:2]
     path = 2
     while memory[node + 1 + memory[path]] != NULL:

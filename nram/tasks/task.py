@@ -1,8 +1,8 @@
 """What a task is: sizes, a time limit, a generator of examples, and a plain solver to check it against.
 
-A task of one's own needs no more than a function that draws examples. A machine learns it by
-`train(TrainConfig.for_task(total), task=total)`; `nram.experiments.run.run(config, folder, task=total)` measures and saves
-it too. `notebooks/70_your_own_task.ipynb` shows all of it. Here is the sum of an array that ends in NULL:
+Your own task needs only a function that draws examples. `train(TrainConfig.for_task(total), task=total)` trains a
+machine on it; `nram.experiments.run.run(config, folder, task=total)` also measures and saves the machine.
+`notebooks/70_your_own_task.ipynb` shows all of it. This task is the sum of an array that ends in NULL:
 
     def draw_sum(difficulty, num_cells, generator):
         cell = torch.arange(num_cells, device=difficulty.device)
@@ -37,11 +37,11 @@ Solver = Callable[[list[int]], object]
 class Batch(NamedTuple):
     """B examples of one task, in memories of M cells.
 
-    memory: LongTensor[B, M], the tape at the start, integers of 0..M-1.
+    memory: LongTensor[B, M], the memory at the start, integers of 0..M-1.
     target: LongTensor[B, M], what the output cells must hold at the end; `memory` everywhere else.
-    mask: BoolTensor[B, M], the output cells. Loss and error look at no other.
-    limit: LongTensor[B], the timesteps a machine may take; a function of the difficulty alone.
-    difficulty: LongTensor[B], as asked for.
+    mask: BoolTensor[B, M], the output cells. Loss and error ignore all others.
+    limit: LongTensor[B], the timesteps a machine may take.
+    difficulty: LongTensor[B], as given to `Task.sample`.
     """
 
     memory: Tensor
@@ -59,19 +59,19 @@ class Batch(NamedTuple):
 class Task:
     """A task (appendix A of the paper).
 
-    Memory size and time limit are straight lines in the difficulty, so that nothing but the difficulty can shape them:
-    a limit that knew the instance would tell the machine when to stop.
+    Memory size and time limit are straight lines in the difficulty: a limit that knew the instance would tell the
+    machine when to stop.
 
     key: its name in code, folders, parameters and tables.
     title: its name in the paper.
-    min_difficulty, max_difficulty: the difficulties it is defined for; None for no maximum.
-    train_difficulty: the hardest difficulty met in training (Table 1).
-    cells_slope, cells_offset: the smallest memory, slope * difficulty + offset cells.
-    limit_slope, limit_offset: the time limit, slope * difficulty + offset timesteps.
+    min_difficulty, max_difficulty: the range of difficulties; None means no maximum.
+    train_difficulty: the largest difficulty in training (Table 1).
+    cells_slope, cells_offset: the smallest memory is slope * difficulty + offset cells.
+    limit_slope, limit_offset: the time limit is slope * difficulty + offset timesteps.
     generate: (difficulty LongTensor[B], num_cells M, generator) -> (memory LongTensor[B, M], target LongTensor[B, M],
-        mask BoolTensor[B, M]) as in `Batch`, on the difficulty's device. Difficulties differ from example to example.
-    solver: takes a memory as a list of M integers and, told nothing else, changes it in place into what a perfect
-        machine leaves behind; None if there is none, and `solve` cannot be called.
+        mask BoolTensor[B, M]) as in `Batch`, on the difficulty's device. A batch may mix difficulties.
+    solver: changes a memory, a list of M integers, in place into what a perfect machine leaves. It knows nothing else.
+        Without one, `solve` raises.
     Raises ValueError for memories or limits that shrink or vanish, or a train_difficulty out of range.
     """
 
@@ -89,30 +89,30 @@ class Task:
 
     def __post_init__(self):
         if self.cells_slope < 0 or self.limit_slope < 0:
-            raise ValueError(f"task {self.key!r}: neither memory nor time limit may shrink as the difficulty grows")
+            raise ValueError(f"task {self.key!r}: memory and time limit must not shrink as the difficulty grows")
         if self.min_cells(self.min_difficulty) < 1 or self.limit(self.min_difficulty) < 1:
             raise ValueError(f"task {self.key!r}: every difficulty needs at least one cell and one timestep")
         self._check(self.train_difficulty)
 
     def min_cells(self, difficulty: int) -> int:
-        """The smallest memory, in cells, that holds every example of this difficulty and of any below it."""
+        """The number of cells that every example of this difficulty or of a smaller one fits in."""
         return self.cells_slope * difficulty + self.cells_offset
 
     def limit(self, difficulty: int | Tensor) -> int | Tensor:
-        """The time limit in timesteps: an int for an int, a LongTensor for a LongTensor of the same shape."""
+        """The time limit in timesteps: an int for an int, a LongTensor for a LongTensor."""
         return self.limit_slope * difficulty + self.limit_offset
 
     def with_limit(self, slope: int, offset: int) -> "Task":
-        """The same task with the time limit slope * difficulty + offset. ValueError if that is below one timestep."""
+        """The same task with the time limit slope * difficulty + offset. Raises ValueError as `Task` does."""
         return replace(self, limit_slope=slope, limit_offset=offset)
 
     def sample(self, difficulty: Tensor, num_cells: int, generator: torch.Generator | None = None) -> Batch:
-        """Draws an example of each difficulty of LongTensor[B], in memories of `num_cells` cells, on the same device.
+        """Draws one example of each difficulty of LongTensor[B], in memories of `num_cells` cells, on the same device.
 
-        `generator` must live on that device; None takes PyTorch's own. What a seed gives depends on the device and on
-        all the difficulties of the batch.
+        generator: on that device; None stands for PyTorch's own. A seed's examples depend on the device and on all
+        difficulties of the batch.
         Raises ValueError if difficulty is not a LongTensor[B] with B > 0 or leaves the task's range, or if num_cells is
-        no integer or too small for it.
+        not an integer or too small.
         """
         if not isinstance(difficulty, Tensor) or difficulty.dtype != torch.long:
             kind = difficulty.dtype if isinstance(difficulty, Tensor) else type(difficulty).__name__
@@ -131,9 +131,9 @@ class Task:
         return Batch(memory, target, mask.contiguous(), self.limit(difficulty), difficulty)
 
     def solve(self, memory: list[int], difficulty: int) -> list[int]:
-        """The memory a perfect machine leaves behind, in plain Python and without the generator's knowledge.
+        """The memory that a perfect machine leaves, found in plain Python from the memory alone.
 
-        The difficulty is only checked: the solver, like a machine, finds everything in the memory.
+        The difficulty serves the checks only.
         Raises ValueError if the task has no solver, or if difficulty or memory size is out of range.
         """
         if self.solver is None:

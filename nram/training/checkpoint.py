@@ -1,7 +1,7 @@
-"""The state of a training under way, so that a killed training goes on where it was.
+"""The state of a training under way, on disk, so that a killed training resumes where it was.
 
-A checkpoint is a folder of files, each the state of one loop: tensors in a safetensors file, with everything else as
-JSON in a tensor of bytes named "json". A file is written whole or not at all, and nothing in it is executed.
+A checkpoint is a folder with a file for each loop: tensors in safetensors, everything else as JSON in a tensor of bytes
+named "json". A file is written whole or not at all, and nothing in it is executed.
 """
 
 import json
@@ -17,36 +17,35 @@ from torch import Tensor
 
 from nram.results.files import locked, write_bytes
 
-__all__ = ["SAVE_SECONDS", "Checkpoint"]
+__all__ = ["Checkpoint"]
 
 FORMAT = 1
-SAVE_SECONDS = 10.0  # between two saves of the same loop
-WAIT_SECONDS = 10.0  # for a process that is ending: a notebook's kernel survives its killed runner for a moment
+WAIT_SECONDS = 10.0  # for a process that is ending: a notebook's kernel outlives its killed runner for a moment
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """The folder that holds the state of one training until its run is saved.
 
-    settings: the configuration, as JSON values. A state that was saved for other settings is never loaded.
+    settings: the configuration, as JSON values. A state of other settings is never loaded.
     """
 
     folder: Path
     settings: dict
 
     def locked(self):
-        """A context that holds the folder for this process; `nram.results.files.Busy` if another one trains there."""
+        """A context that holds the folder for this process. Raises `nram.results.files.Busy` if another one trains there."""
         return locked(self.folder, "training", wait=WAIT_SECONDS)
 
     def save(self, name: str, tensors: dict[str, Tensor], state: dict) -> None:
-        """Save the state of the loop `name`, in the place of what was saved for it before. OSError if it cannot be."""
+        """Save the state of the loop `name` over what was saved for it before. Raises OSError if that fails."""
         text = json.dumps({"format": FORMAT, "settings": self.settings, "state": state})
         content = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         content["json"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         write_bytes(self._file(name), tensors_to_bytes(content))
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict] | None:
-        """(tensors, state) as saved for the loop `name`, None if nothing is.
+        """(tensors, state) as saved for the loop `name`; None if nothing is saved.
 
         Raises ValueError if the file is damaged, of another format or of other settings.
         """
@@ -68,16 +67,16 @@ class Checkpoint:
         return tensors, content["state"]
 
     def refusal(self, reason: str) -> ValueError:
-        """The error that says why the checkpoint is not used."""
+        """The error that says why the checkpoint cannot be used."""
         return ValueError(f"the checkpoint {self.folder} {reason}; remove it to start afresh")
 
     def forget(self, prefix: str) -> None:
-        """Remove what was saved for the loops whose names begin so; "." for what a process killed while saving left."""
+        """Remove the files of loops whose names begin so; ".": half-written files of a killed process."""
         for path in self.folder.glob(f"{prefix}*.safetensors*"):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the folder: what was trained is saved elsewhere."""
+        """Remove the folder, once the run is saved."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, name: str) -> Path:

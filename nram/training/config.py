@@ -1,4 +1,7 @@
-"""All settings of a training run, in groups. `nram.training.recipes` has the recommended ones of each task."""
+"""One training run's settings: what is not given comes from the task, and flat names stand for groups in JSON.
+
+`settings` has the groups, `recipes` the recommended values of each task.
+"""
 
 import difflib
 import re
@@ -7,10 +10,19 @@ from dataclasses import MISSING, replace
 import torch
 
 from nram import kernels, tasks
-from nram.machine.controller import CONTROLLERS
-from nram.machine.cost import LOSSES
 from nram.training.recipes import RECIPES
-from nram.training.settings import Bounds, Group, documented, flat_name, groups_of, setting, settings_of
+from nram.training.schema import Group, documented, flat_name, groups_of, setting, settings_of
+from nram.training.settings import (
+    BudgetSettings,
+    CurriculumSettings,
+    DrawSettings,
+    ExampleSettings,
+    MachineSettings,
+    OptimizerSettings,
+    PolishSettings,
+    PopulationSettings,
+    VerificationSettings,
+)
 
 __all__ = ["TrainConfig", "task_of"]
 
@@ -27,143 +39,6 @@ CONSTANTS = {
     "polish_learning_rate": 0.02,
     "history_batches": 50,
 }
-
-
-@documented
-class MachineSettings(Group):
-    """The size of a machine."""
-
-    controller: str = setting("mlp", "kind of controller, mlp or lstm (section 4.1)", choices=tuple(CONTROLLERS))
-    num_registers: int = setting(4, "R, the registers", low=1, high=1000)
-    repetitions: int = setting(1, "how often the sequence of 14 modules is repeated in a timestep", low=1, high=1000)
-    hidden: int = setting(48, "units in each layer of the controller", low=1)
-
-
-@documented
-class ExampleSettings(Group):
-    """Which examples are drawn, and in which memories. None stands for the task's own value."""
-
-    batch_size: int = setting(8, "B, examples per member and batch", low=1)
-    train_difficulty: int | None = setting(None, "the highest difficulty in training; None: the paper's", low=1)
-    num_cells: int | None = setting(
-        None, "the smallest M in training, in cells; None: the least that the train difficulty needs", low=0
-    )
-    extra_cells: int | None = setting(
-        None,
-        "every batch has num_cells to num_cells + extra_cells cells, drawn uniformly; None: up to the next multiple of "
-        "16, the fused kernel's vector, and at least one more",
-        low=0,
-    )
-    small_memories: float = setting(
-        0.25,
-        "share of batches whose difficulties stay below a random one, in memories as small as that allows, plus extra "
-        "cells",
-        low=0,
-        high=1,
-    )
-    limit_slope: int | None = setting(None, "time limit T = slope * difficulty + offset; None: the task's", low=0)
-    limit_offset: int | None = setting(None, "the offset of T, in timesteps; None: the task's")
-
-
-@documented
-class BudgetSettings(Group):
-    """When training ends if no member is solved."""
-
-    seconds: float = setting(
-        120.0, "wall-clock limit of training; evaluation comes on top", flat="budget_seconds", low=0
-    )
-    batches: int | None = setting(
-        None, "limit in batches, the same on every computer; None: no such limit", flat="budget_batches", low=0
-    )
-
-
-@documented
-class DrawSettings(Group):
-    """Bounds (low, high) between which every trial draws its own value."""
-
-    learning_rate: Bounds = setting((0.002, 0.02), "Adam's learning rate, log-uniform", above=0)
-    output_scale: Bounds = setting(
-        (0.5, 2.0), "standard deviation of the initial output weights times sqrt(hidden), log-uniform", above=0
-    )
-    stop_bias: Bounds = setting((0.0, 0.0), "added to the initial bias of the stop logit, uniform")
-    noise_eta: Bounds = setting(
-        (0.0, 0.3), "eta of the gradient noise's variance eta / (1 + step)^0.55, uniform (appendix B)", low=0
-    )
-    entropy: Bounds = setting(
-        (0.001, 0.3), "initial coefficient of the entropy bonus, log-uniform; (0, 0): no bonus (appendix B)", low=0
-    )
-
-
-@documented
-class OptimizerSettings(Group):
-    """The cost and how its gradient is used (appendix B)."""
-
-    loss: str = setting("expected", "expected, the paper's cost, or marginal, that of its footnote 4", choices=LOSSES)
-    log_floor: float = setting(1e-6, "logarithms are taken of max(x, log_floor)", above=0)
-    activation_clip: float | None = setting(
-        10.0, "C1, the bound on every activation's gradient; None: no bound", above=0
-    )
-    gradient_norm: float | None = setting(
-        1.0, "C2, the bound on the L2 norm of a member's gradient; None: no bound", above=0
-    )
-    noise_scale: float = setting(0.02, "factor on the gradient noise's standard deviation; 0: no noise", low=0)
-    sharpening: float = setting(
-        1.0, "upper bound of a random factor on the output logits, drawn anew for each batch; 1: none", low=1
-    )
-
-
-@documented
-class CurriculumSettings(Group):
-    """How the difficulty rises with success (appendix B)."""
-
-    enabled: bool = setting(True, "whether it rises; if not, D is the train difficulty", flat="curriculum")
-    start_difficulty: int | None = setting(None, "the first level D; None: the task's smallest difficulty", low=1)
-    threshold: float = setting(
-        0.15, "the level rises when the moving error at d = D falls below this", flat="level_threshold"
-    )
-
-
-@documented
-class PopulationSettings(Group):
-    """How many members train side by side, and what takes the place of those that are stuck."""
-
-    size: int = setting(24, "P, members trained side by side", flat="population", low=1)
-    restarts: bool = setting(True, "whether a stuck member makes room for another")
-    restart_after: int = setting(250, "batches without a gain after which a member is stuck", low=1)
-    copies: float = setting(
-        0.0,
-        "probability that a stuck member becomes a copy of one that stands out, if one does; those that stand out then "
-        "have four times the patience",
-        low=0,
-        high=1,
-    )
-    replacement: bool = setting(
-        True,
-        "whether a member whose trial has ended makes room for the next; if not, no trial depends on the others",
-    )
-    trial_batches: int | None = setting(None, "batches after which a trial is given up; None: no limit", low=1)
-    keep_going: bool = setting(False, "whether training goes on after a member is solved, and counts the solved")
-
-
-@documented
-class VerificationSettings(Group):
-    """When a member counts as solved."""
-
-    candidate_error: float = setting(0.02, "moving error below which a member at the train difficulty is verified")
-    cases: int = setting(
-        1000,
-        "fresh cases on which a candidate must make no error, fuzzy and discretized",
-        flat="verify_cases",
-        low=1,
-    )
-
-
-@documented
-class PolishSettings(Group):
-    """How a solved machine is trained on alone, to make it sharp (`nram.training.polish`)."""
-
-    batches: int = setting(1000, "batches of it; 0: none", flat="polish_batches", low=0)
-    batch_size: int = setting(32, "examples in each of them", flat="polish_batch_size", low=1)
 
 
 @documented

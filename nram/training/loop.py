@@ -11,62 +11,22 @@ from tqdm import tqdm
 
 from nram import kernels, tasks
 from nram.model import Machine
-from nram.training.checkpoint import SAVE_SECONDS, Checkpoint
+from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.polish import polish
 from nram.training.population import VERIFY_EVERY, Population, Trial
 from nram.training.progress import most_advanced, progress_row, progress_text
 from nram.training.restarts import FRUITLESS, patience, renew
-from nram.training.resume import resume_loop, save_loop
+from nram.training.result import TrainResult
+from nram.training.resume import SavedLoop
 from nram.training.step import train_step
 from nram.training.verification import Verification, verify
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["Training", "train"]
 
 CHECK_EVERY = 10  # batches between two looks at the members: candidates, restarts
 HISTORY_EVERY = 50  # batches between two rows of the history
 QUICK_CASES = 100  # a member that fails on so few cases is not verified on all of them
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What training leaves.
-
-    machine: the best machine found; None if all members died and none was replaced. solved: whether it made no error,
-    fuzzy and discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or
-    "interrupt". verification: the best machine's. history: one row per progress update. trials: one row per trial.
-    batches: training steps of the population. seconds: of all this, without the compilation of the kernels.
-    earlier_seconds: those that earlier processes spent. resumed: how often the training was resumed. started_at: when
-    it began, in Unix time.
-    """
-
-    machine: Machine | None
-    config: TrainConfig
-    solved: bool
-    stopped_by: str
-    verification: Verification | None
-    history: pd.DataFrame
-    trials: pd.DataFrame
-    batches: int
-    seconds: float
-    earlier_seconds: float = 0.0
-    resumed: int = 0
-    started_at: float | None = None
-
-    @property
-    def members_started(self) -> int:
-        """Trials started, not counting copies."""
-        return int((self.trials["parent"] < 0).sum())
-
-    @property
-    def members_solved(self) -> int:
-        """Trials solved."""
-        return int(self.trials.solved.sum())
-
-    @property
-    def members_dead(self) -> int:
-        """Trials given up because one of their numbers was not finite."""
-        return int((self.trials.ended == "dead").sum())
 
 
 @dataclass(frozen=True)
@@ -137,15 +97,14 @@ class Training:
         self.generator = torch.Generator(device=config.device).manual_seed(config.seed + (first_trial << 32))
         self.population = Population(config, task, first_trial)
         self.leave_out(left_out)
+        self.saved = SavedLoop(checkpoint, "training", self.population, self.generator)
         self.best: Best | None = None
         self.history: list[dict] = []
         self.batches, self.stopped_by = 0, None
         self.earlier_seconds, self.resumed, self.started_at = 0.0, 0, time.time()
-        if checkpoint:
-            self.resume()
+        self.resume()
         self.started = time.monotonic() - self.earlier_seconds
-        if checkpoint:
-            self.save()  # a folder that cannot be written to is known now
+        self.save()  # a folder that cannot be written to is known now
 
     def run(self) -> TrainResult:
         """Train to the end."""
@@ -154,7 +113,7 @@ class Training:
                 self.step()
         except KeyboardInterrupt:
             self.stopped_by = "interrupt"
-            self.checkpoint = None  # a resumed training continues from the last save
+            self.checkpoint = self.saved.checkpoint = None  # a resumed training continues from the last save
         self.bar.close()
         return self.result()
 
@@ -184,7 +143,7 @@ class Training:
         if self.batches % HISTORY_EVERY == 0:
             self.history.append(progress_row(self.population, self.batches, self.seconds()))
             self.bar.set_description(progress_text(self.history[-1], self.config))
-        if self.checkpoint and time.monotonic() >= self.next_save:
+        if self.saved.is_due():
             self.save()
             self.checkpoint.forget("polish-")  # its outcome is in the state
 
@@ -273,7 +232,7 @@ class Training:
     def result(self) -> TrainResult:
         """Close the trials that still run, verify the most advanced member if no machine is solved, polish the best."""
         config, population = self.config, self.population
-        if self.checkpoint and self.saved_at != self.batches:
+        if self.batches != self.saved_at:
             self.save()
         seconds = self.seconds()
         finite = self.bring_trials_up_to_date()
@@ -328,14 +287,14 @@ class Training:
             "resumed": self.resumed,
             "started_at": self.started_at,
         }
-        machine = self.best and self.best.machine
-        save_loop(self.checkpoint, "training", self.population, self.generator, machine, state)
-        self.saved_at, self.next_save = self.batches, time.monotonic() + SAVE_SECONDS
+        self.saved.save(self.best and self.best.machine, state)
+        self.saved_at = self.batches
 
     def resume(self) -> None:
         """Continue from what was saved, if anything was."""
-        saved = resume_loop(self.checkpoint, "training", self.population, self.generator)
-        self.checkpoint.forget("." if saved else "")
+        saved = self.saved.resume()
+        if self.checkpoint:
+            self.checkpoint.forget("." if saved else "")
         if saved is None:
             return
         machine, state = saved

@@ -1,16 +1,15 @@
 """Polishing: a solved machine is trained on alone, to make it sharp."""
 
-import time
 from dataclasses import asdict
 
 import torch
 
 from nram import kernels, tasks
 from nram.model import Machine
-from nram.training.checkpoint import SAVE_SECONDS, Checkpoint
+from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.population import Population
-from nram.training.resume import resume_loop, save_loop
+from nram.training.resume import SavedLoop
 from nram.training.step import train_step
 from nram.training.verification import Verification, verify
 
@@ -46,7 +45,8 @@ def polish(
     with kernels.narrow_pytorch():
         population = Population(alone, task)
         generator = torch.Generator(device=config.device).manual_seed(config.seed)
-        saved = resume_loop(checkpoint, name, population, generator) if checkpoint else None
+        loop = SavedLoop(checkpoint, name, population, generator)
+        saved = loop.resume()
         if saved:
             polished, state = saved
             verification, first = Verification(**state["verification"]), state["batch"]
@@ -54,7 +54,6 @@ def polish(
             population.adopt(0, machine)
             polished, first = machine, 0
             verification = verify(machine, task, config, config.verification.cases, seed=config.seed + 1)
-        next_save = time.monotonic() + SAVE_SECONDS
         for batch in range(first, batches):
             too_soft = 2 * batch < batches and not verification.solved
             population.members.learning_rate.fill_(LEARNING_RATE * (1 - batch / batches))
@@ -64,8 +63,6 @@ def polish(
                 found = verify(population.machine(0), task, config, config.verification.cases, seed)
                 if found.solved:
                     polished, verification = population.machine(0), found
-            if checkpoint and (batch + 1 == batches or time.monotonic() >= next_save):
-                state = {"verification": asdict(verification), "batch": batch + 1}
-                save_loop(checkpoint, name, population, generator, polished, state)
-                next_save = time.monotonic() + SAVE_SECONDS
+            if loop.is_due() or batch + 1 == batches:
+                loop.save(polished, {"verification": asdict(verification), "batch": batch + 1})
     return polished, verification

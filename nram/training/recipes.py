@@ -1,7 +1,9 @@
-"""The recommended settings per task, where they differ from `TrainConfig`'s defaults, with a reason for each."""
+"""The recommended settings of each task where they differ from the defaults, and why.
 
-# A weak output layer at first, as those seeds of WalkBST had that came far. The limit allows two timesteps a node or an
-# element.
+Names are the flat ones of `nram.training.settings`.
+"""
+
+# The seeds of WalkBST that came far had a weak output layer at first. The limit allows two timesteps per node or element.
 WEAK_AT_FIRST = {
     "repetitions": 3,
     "population": 32,
@@ -22,7 +24,7 @@ RECIPES: dict[str, dict] = {
     "increment": {},
     "copy": {},
     "reverse": {},
-    # Two values are read in the same timestep, so two READs. Doing nothing has error 2 / n: a low threshold for levels.
+    # A timestep reads two values, so it needs two READs. Doing nothing has error 2 / n, so levels need a low threshold.
     "swap": {
         "repetitions": 2,
         "num_registers": 5,
@@ -30,9 +32,9 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0001, 0.01),
         "level_threshold": 0.03,
     },
-    # At the train difficulty from the start: in short arrays fixed addresses serve nearly as well as a loop. Few
-    # batches decide whether a seed gets on; one in hundreds does, and copies of it carry on. Circuits are sharpened by
-    # chance, lest members compute with soft ones.
+    # Training starts at the train difficulty: in short arrays fixed addresses serve nearly as well as a loop. A few
+    # batches decide whether a seed improves. One in hundreds does, and its copies continue. Random sharpening keeps
+    # members from computing with soft circuits.
     "permutation": {
         "repetitions": 2,
         "hidden": 32,
@@ -48,9 +50,8 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.006),
         "output_scale": (0.5, 1.5),
     },
-    # Three of each module, and a stop that is unlikely at first: both were seen to raise the rate of solved seeds. With
-    # the loss of footnote 4 many more seeds are solved that have little gradient noise (`nram study gradient_noise` and
-    # `gradient_noise_marginal`).
+    # Three of each module and a stop that is unlikely at first raise the rate of solved seeds. With the cost of footnote
+    # 4 many more seeds with little gradient noise are solved (`nram study gradient_noise`, `gradient_noise_marginal`).
     "listk": {
         "repetitions": 3,
         "hidden": 64,
@@ -62,9 +63,9 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.0025),
         "output_scale": (0.6, 1.2),
     },
-    # Not solved by these, nor by any other that was tried: machines learn to answer with the first node.
+    # No settings that we tried solve it: machines learn to answer with the first node.
     "listsearch": {"repetitions": 2},
-    # Not solved by these, which came furthest of what was tried.
+    # These do not solve it either; of all that we tried they came furthest.
     "merge": WEAK_AT_FIRST
     | {
         "num_registers": 5,
@@ -72,8 +73,8 @@ RECIPES: dict[str, dict] = {
         "level_threshold": 0.3,
         "stop_bias": (-6.0, -4.0),
     },
-    # As ListK. Three registers: with two or four, short paths were learned case by case. Long polishing: what is left
-    # of softness adds up over long paths.
+    # As ListK. With two or four registers, machines learned short paths case by case. Polishing is long because the
+    # errors of a soft machine add up over long paths.
     "walkbst": WEAK_AT_FIRST
     | {
         "num_registers": 3,

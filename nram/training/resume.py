@@ -1,4 +1,6 @@
-"""The state of a loop of training as a checkpoint holds it: a population, its random numbers and one machine."""
+"""The state of one loop of training in a checkpoint: a population, its random numbers and one machine."""
+
+import time
 
 import torch
 
@@ -6,43 +8,48 @@ from nram.model import Machine
 from nram.training.checkpoint import Checkpoint
 from nram.training.population import Population
 
-__all__ = ["resume_loop", "save_loop"]
+__all__ = ["SavedLoop"]
 
+SAVE_SECONDS = 10.0  # between two saves of the same loop
 OF_MACHINE = "machine."  # begins the names of the machine's parameters
 
 
-def save_loop(
-    checkpoint: Checkpoint,
-    name: str,
-    population: Population,
-    generator: torch.Generator,
-    machine: Machine | None,
-    state: dict,
-) -> None:
-    """Save a loop under its name. machine: the best one so far. state: everything else, as JSON values."""
-    tensors, rest = population.state()
-    tensors["generator"] = generator.get_state()
-    if machine is not None:
-        tensors |= {OF_MACHINE + key: value for key, value in machine.params.items()}
-    checkpoint.save(name, tensors, {"population": rest, **state})
+class SavedLoop:
+    """Where a loop saves its state as it goes. Without a checkpoint nothing is saved, and nothing is ever due."""
 
+    def __init__(self, checkpoint: Checkpoint | None, name: str, population: Population, generator: torch.Generator):
+        self.checkpoint, self.name, self.population, self.generator = checkpoint, name, population, generator
+        self._next = time.monotonic() + SAVE_SECONDS
 
-def resume_loop(
-    checkpoint: Checkpoint, name: str, population: Population, generator: torch.Generator
-) -> tuple[Machine | None, dict] | None:
-    """Put a saved loop's state back into its population and generator: (machine, state), or None if nothing is saved.
+    def is_due(self) -> bool:
+        """Whether the last save is long enough ago."""
+        return self.checkpoint is not None and time.monotonic() >= self._next
 
-    Raises ValueError for a state of other settings or of another version.
-    """
-    saved = checkpoint.load(name)
-    if saved is None:
-        return None
-    tensors, state = saved
-    generator.set_state(tensors.pop("generator"))
-    params = {key: tensors.pop(key) for key in list(tensors) if key.startswith(OF_MACHINE)}
-    params = {key.removeprefix(OF_MACHINE): value for key, value in params.items()}
-    try:
-        population.restore(tensors, state["population"])
-    except ValueError as error:
-        raise checkpoint.refusal(str(error)) from error
-    return (population.make_machine(params) if params else None), state
+    def save(self, machine: Machine | None, state: dict) -> None:
+        """Save the loop. machine: the best one so far. state: everything else, as JSON values."""
+        if self.checkpoint is None:
+            return
+        tensors, rest = self.population.state()
+        tensors["generator"] = self.generator.get_state()
+        if machine is not None:
+            tensors |= {OF_MACHINE + key: value for key, value in machine.params.items()}
+        self.checkpoint.save(self.name, tensors, {"population": rest, **state})
+        self._next = time.monotonic() + SAVE_SECONDS
+
+    def resume(self) -> tuple[Machine | None, dict] | None:
+        """Put the saved state back into the population and the generator: (machine, state), or None if none is saved.
+
+        Raises ValueError for a state of other settings or of another version.
+        """
+        saved = self.checkpoint.load(self.name) if self.checkpoint else None
+        if saved is None:
+            return None
+        tensors, state = saved
+        self.generator.set_state(tensors.pop("generator"))
+        params = {key: tensors.pop(key) for key in list(tensors) if key.startswith(OF_MACHINE)}
+        params = {key.removeprefix(OF_MACHINE): value for key, value in params.items()}
+        try:
+            self.population.restore(tensors, state["population"])
+        except ValueError as error:
+            raise self.checkpoint.refusal(str(error)) from error
+        return (self.population.make_machine(params) if params else None), state

@@ -1,119 +1,154 @@
-"""What a setting is: a dataclass field with its default, its range and the sentence that explains it, all in one place.
+"""All settings of training, in groups: each with its default, its sentence and its range."""
 
-Settings lie in groups (`nram.training.config`). In JSON, on the command line and in notebooks they have flat names,
-which are the fields' own names unless the field says otherwise.
-"""
+from nram.machine.controller import CONTROLLERS
+from nram.machine.cost import LOSSES
+from nram.training.schema import Bounds, Group, documented, setting
 
-import math
-from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import get_args
-
-__all__ = ["Bounds", "Group", "documented", "flat_name", "groups_of", "setting", "settings_of"]
-
-Bounds = tuple[float, float]  # (low, high): every trial draws its own value between them
-LARGEST = 10**9  # upper bound of every count
-
-
-def setting(
-    default,
-    sentence: str,
-    *,
-    flat: str | None = None,
-    low: float = -math.inf,
-    high: float = math.inf,
-    above: float = -math.inf,
-    choices: tuple[str, ...] = (),
-):
-    """A dataclass field that is a setting.
-
-    low, high: the range of a number, or of both bounds; above: a bound that a number must exceed. choices: valid words.
-    flat: its name outside Python, if that is not the field's.
-    """
-    rules = {"sentence": sentence, "flat": flat, "low": low, "high": high, "above": above, "choices": choices}
-    return field(default=default, metadata=rules)
+__all__ = [
+    "BudgetSettings",
+    "CurriculumSettings",
+    "DrawSettings",
+    "ExampleSettings",
+    "MachineSettings",
+    "OptimizerSettings",
+    "PolishSettings",
+    "PopulationSettings",
+    "VerificationSettings",
+]
 
 
-def flat_name(each: Field) -> str:
-    """The name of a setting in JSON, on the command line and in notebooks."""
-    return each.metadata["flat"] or each.name
+@documented
+class MachineSettings(Group):
+    """The size of a machine."""
+
+    controller: str = setting("mlp", "kind of controller, mlp or lstm (section 4.1)", choices=tuple(CONTROLLERS))
+    num_registers: int = setting(4, "R, the registers", low=1, high=1000)
+    repetitions: int = setting(1, "how often the sequence of 14 modules is repeated in a timestep", low=1, high=1000)
+    hidden: int = setting(48, "units in each layer of the controller", low=1)
 
 
-class Group:
-    """Base class of a group of settings: checks every value when it is made. Raises ValueError naming the setting."""
+@documented
+class ExampleSettings(Group):
+    """Which examples are drawn, and in which memories. None stands for the task's own value."""
 
-    def __post_init__(self):
-        for each in settings_of(self):
-            object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
-
-
-def documented(cls):
-    """A frozen dataclass whose docstring lists its settings: each with its flat name, default and sentence."""
-    cls = dataclass(frozen=True)(cls)
-    lines = [f"{flat_name(each)} ({_shown(each)}): {each.metadata['sentence']}" for each in settings_of(cls)]
-    for group in groups_of(cls):
-        lines += ["", f"{group.name}: {group.type.__doc__}"]
-    cls.__doc__ = "\n".join([cls.__doc__.strip(), "", *lines])
-    return cls
-
-
-def settings_of(group) -> list[Field]:
-    """The fields of a class or of its instance that are settings."""
-    return [each for each in fields(group) if "sentence" in each.metadata]
-
-
-def groups_of(cls) -> list[Field]:
-    """The fields of a class that are groups of settings."""
-    return [each for each in fields(cls) if isinstance(each.type, type) and issubclass(each.type, Group)]
+    batch_size: int = setting(8, "B, examples per member and batch", low=1)
+    train_difficulty: int | None = setting(None, "the highest difficulty in training; None: the paper's", low=1)
+    num_cells: int | None = setting(
+        None, "the smallest M in training, in cells; None: the least that the train difficulty needs", low=0
+    )
+    extra_cells: int | None = setting(
+        None,
+        "every batch has num_cells to num_cells + extra_cells cells, drawn uniformly; None: up to the next multiple of "
+        "16, the fused kernel's vector, and at least one more",
+        low=0,
+    )
+    small_memories: float = setting(
+        0.25,
+        "share of batches whose difficulties stay below a random one, in memories as small as that allows, plus extra "
+        "cells",
+        low=0,
+        high=1,
+    )
+    limit_slope: int | None = setting(None, "time limit T = slope * difficulty + offset; None: the task's", low=0)
+    limit_offset: int | None = setting(None, "the offset of T, in timesteps; None: the task's")
 
 
-def _shown(each: Field) -> str:
-    return "required" if each.default is MISSING else f"{each.default!r}"
+@documented
+class BudgetSettings(Group):
+    """When training ends if no member is solved."""
+
+    seconds: float = setting(
+        120.0, "wall-clock limit of training; evaluation comes on top", flat="budget_seconds", low=0
+    )
+    batches: int | None = setting(
+        None, "limit in batches, the same on every computer; None: no such limit", flat="budget_batches", low=0
+    )
 
 
-def _checked(each: Field, value):
-    """The value as the setting's type. Raises ValueError if it has another type or lies outside the range."""
-    name, rules = flat_name(each), each.metadata
-    kinds = get_args(each.type) if type(None) in get_args(each.type) else (each.type,)
-    if value is None and type(None) in kinds:
-        return None
-    kind = kinds[0]
-    if kind == Bounds:
-        numbers = isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
-        if not numbers or value[0] > value[1]:
-            raise ValueError(f"{name} must be two numbers (low, high), not {value!r}")
-        value = (float(value[0]), float(value[1]))
-    elif kind is int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"{name} must be an integer, not {value!r}")
-        if abs(value) > max(LARGEST, rules["high"] if math.isfinite(rules["high"]) else 0):
-            raise ValueError(f"{name} must be at most {LARGEST}, not {value!r}")
-    elif kind is float:
-        if not _is_number(value):
-            raise ValueError(f"{name} must be a finite number, not {value!r}")
-        value = float(value)
-    elif not isinstance(value, kind):
-        raise ValueError(f"{name} must be of type {kind.__name__}, not {value!r}")
-    if rules["choices"] and value not in rules["choices"]:
-        raise ValueError(f"unknown {name} {value!r}; valid: {', '.join(rules['choices'])}")
-    if kind in (int, float, Bounds):
-        _check_range(name, value if kind == Bounds else (value,), rules)
-    return value
+@documented
+class DrawSettings(Group):
+    """Bounds (low, high) between which every trial draws its own value."""
+
+    learning_rate: Bounds = setting((0.002, 0.02), "Adam's learning rate, log-uniform", above=0)
+    output_scale: Bounds = setting(
+        (0.5, 2.0), "standard deviation of the initial output weights times sqrt(hidden), log-uniform", above=0
+    )
+    stop_bias: Bounds = setting((0.0, 0.0), "added to the initial bias of the stop logit, uniform")
+    noise_eta: Bounds = setting(
+        (0.0, 0.3), "eta of the gradient noise's variance eta / (1 + step)^0.55, uniform (appendix B)", low=0
+    )
+    entropy: Bounds = setting(
+        (0.001, 0.3), "initial coefficient of the entropy bonus, log-uniform; (0, 0): no bonus (appendix B)", low=0
+    )
 
 
-def _check_range(name: str, values: tuple[float, ...], rules) -> None:
-    low, high, above = rules["low"], rules["high"], rules["above"]
-    for value in values:
-        if not low <= value <= high:
-            between = f"lie between {low:g} and {high:g}"
-            raise ValueError(f"{name} must {between if math.isfinite(high) else f'be at least {low:g}'}, not {value!r}")
-        if value <= above:
-            raise ValueError(f"{name} must be above {above:g}, not {value!r}")
+@documented
+class OptimizerSettings(Group):
+    """The cost and how its gradient is used (appendix B)."""
+
+    loss: str = setting("expected", "expected, the paper's cost, or marginal, that of its footnote 4", choices=LOSSES)
+    log_floor: float = setting(1e-6, "logarithms are taken of max(x, log_floor)", above=0)
+    activation_clip: float | None = setting(
+        10.0, "C1, the bound on every activation's gradient; None: no bound", above=0
+    )
+    gradient_norm: float | None = setting(
+        1.0, "C2, the bound on the L2 norm of a member's gradient; None: no bound", above=0
+    )
+    noise_scale: float = setting(0.02, "factor on the gradient noise's standard deviation; 0: no noise", low=0)
+    sharpening: float = setting(
+        1.0, "upper bound of a random factor on the output logits, drawn anew for each batch; 1: none", low=1
+    )
 
 
-def _is_number(value) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
-        return False
+@documented
+class CurriculumSettings(Group):
+    """How the difficulty rises with success (appendix B)."""
+
+    enabled: bool = setting(True, "whether it rises; if not, D is the train difficulty", flat="curriculum")
+    start_difficulty: int | None = setting(None, "the first level D; None: the task's smallest difficulty", low=1)
+    threshold: float = setting(
+        0.15, "the level rises when the moving error at d = D falls below this", flat="level_threshold"
+    )
+
+
+@documented
+class PopulationSettings(Group):
+    """How many members train side by side, and what takes the place of those that are stuck."""
+
+    size: int = setting(24, "P, members trained side by side", flat="population", low=1)
+    restarts: bool = setting(True, "whether a stuck member makes room for another")
+    restart_after: int = setting(250, "batches without a gain after which a member is stuck", low=1)
+    copies: float = setting(
+        0.0,
+        "probability that a stuck member becomes a copy of one that stands out, if one does; those that stand out then "
+        "have four times the patience",
+        low=0,
+        high=1,
+    )
+    replacement: bool = setting(
+        True,
+        "whether a member whose trial has ended makes room for the next; if not, no trial depends on the others",
+    )
+    trial_batches: int | None = setting(None, "batches after which a trial is given up; None: no limit", low=1)
+    keep_going: bool = setting(False, "whether training goes on after a member is solved, and counts the solved")
+
+
+@documented
+class VerificationSettings(Group):
+    """When a member counts as solved."""
+
+    candidate_error: float = setting(0.02, "moving error below which a member at the train difficulty is verified")
+    cases: int = setting(
+        1000,
+        "fresh cases on which a candidate must make no error, fuzzy and discretized",
+        flat="verify_cases",
+        low=1,
+    )
+
+
+@documented
+class PolishSettings(Group):
+    """How a solved machine is trained on alone, to make it sharp (`nram.training.polish`)."""
+
+    batches: int = setting(1000, "batches of it; 0: none", flat="polish_batches", low=0)
+    batch_size: int = setting(32, "examples in each of them", flat="polish_batch_size", low=1)

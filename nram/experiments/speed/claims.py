@@ -1,4 +1,4 @@
-"""What a report of `nram.experiments.speed.benchmark` says: as tables, and beside the targets that the fused machine was built for."""
+"""The measurements of `nram.experiments.speed.benchmark` as tables, and beside the targets of the fused machine."""
 
 import json
 import math
@@ -15,12 +15,12 @@ LARGEST_MEMORY = {"population": 8, "batch": 32, "timesteps": 64, "num_cells": 12
 
 
 def load(path: str | Path) -> dict:
-    """A report that `python -m nram benchmark --json` wrote. Raises ValueError if the file holds something else."""
-    report = json.loads(Path(path).read_text(encoding="utf-8"))
-    missing = {"rows", "growth", "limits", "memory", "discretized", "solve", "machine"} - set(report)
+    """The measurements that `python -m nram benchmark --json` wrote; ValueError if the file holds something else."""
+    measurements = json.loads(Path(path).read_text(encoding="utf-8"))
+    missing = {"rows", "growth", "limits", "memory", "discretized", "solve", "machine"} - set(measurements)
     if missing:
-        raise ValueError(f"{path} is no report of the benchmark: it lacks {', '.join(sorted(missing))}")
-    return report
+        raise ValueError(f"{path} holds no measurements of the benchmark: it lacks {', '.join(sorted(missing))}")
+    return measurements
 
 
 def _fused(rows: pd.DataFrame, **wanted) -> pd.Series | None:
@@ -46,9 +46,9 @@ def memory_growth(memory: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def claims(report: dict) -> pd.DataFrame:
+def claims(measurements: dict) -> pd.DataFrame:
     """The targets beside what was measured: what, target, measured, spread, met (None where nothing was measured)."""
-    rows = pd.DataFrame(report["rows"])
+    rows = pd.DataFrame(measurements["rows"])
     lines = []
 
     def claim(what, target, measured, met, spread=""):
@@ -78,7 +78,7 @@ def claims(report: dict) -> pd.DataFrame:
     what = "H100, whole training step, population 256, batch 32: million sample-timesteps per second"
     claim(what, "≥ 10", rate, None if rate is None else rate >= 10)
 
-    memory = pd.DataFrame(report["memory"])
+    memory = pd.DataFrame(measurements["memory"])
     wanted = pd.Series(LARGEST_MEMORY)
     largest = memory[(memory["implementation"] == "fused") & (memory[wanted.index] == wanted).all(axis=1)]
     peak = largest["peak_mib"].max() / 1024 if len(largest) else None
@@ -88,11 +88,11 @@ def claims(report: dict) -> pd.DataFrame:
         what = f"memory of training grows linearly with {axis}: exponent"
         claim(what, "≤ 1.1", exponent, exponent <= 1.1)
 
-    speeds = pd.DataFrame(report["discretized"])["timesteps_per_second"] / 1e6
+    speeds = pd.DataFrame(measurements["discretized"])["timesteps_per_second"] / 1e6
     what = "machines on integers, slowest program and memory: million timesteps per second on a core"
     claim(what, "≥ 5", speeds.min(), bool(speeds.min() >= 5), f"{speeds.min():.3g} to {speeds.max():.3g}")
 
-    searches = pd.DataFrame(report["solve"], columns=["task", "seconds", "solved"])
+    searches = pd.DataFrame(measurements["solve"], columns=["task", "seconds", "solved"])
     for task, target in SOLVE_SECONDS.items():
         own = searches[searches["task"] == task]
         what = f"{tasks.get(task).title} solved from scratch: seconds, median of {len(own) or 5} seeds"
@@ -105,24 +105,24 @@ def claims(report: dict) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def tables(report: dict) -> dict[str, pd.DataFrame]:
-    """The report as frames to print, by title."""
-    rows = pd.DataFrame(report["rows"])
+def tables(measurements: dict) -> dict[str, pd.DataFrame]:
+    """The measurements as frames to print, by title."""
+    rows = pd.DataFrame(measurements["rows"])
     short = ["case", "population", "batch", "device", "scope", "implementation", "microseconds"]
     short += ["microseconds_low", "microseconds_high", "ratio", "times_arithmetic", "busy", "processor_ratio"]
-    growth = pd.DataFrame(report["growth"])
+    growth = pd.DataFrame(measurements["growth"])
     columns = ["axis", "num_cells", "timesteps", "population", "scope", "implementation", "microseconds", "ratio"]
     growth = growth[columns]
-    speeds = pd.DataFrame(report["discretized"])
+    speeds = pd.DataFrame(measurements["discretized"])
     speeds["million_timesteps_per_second"] = speeds["timesteps_per_second"] / 1e6
     speeds = speeds.pivot(index="program", columns="num_cells", values="million_timesteps_per_second").reset_index()
     found = {
         "Microseconds per sample-timestep": rows[short],
         "Growth": growth,
-        "Limits of this computer": pd.DataFrame([report["limits"]]),
-        "Peak memory of training": pd.DataFrame(report["memory"]),
+        "Limits of this computer": pd.DataFrame([measurements["limits"]]),
+        "Peak memory of training": pd.DataFrame(measurements["memory"]),
         "Machines on integers, million timesteps per second": speeds,
     }
-    if report["solve"]:
-        found["Whole searches"] = pd.DataFrame(report["solve"])
-    return found | {"Targets": claims(report)}
+    if measurements["solve"]:
+        found["Whole searches"] = pd.DataFrame(measurements["solve"])
+    return found | {"Targets": claims(measurements)}

@@ -1,4 +1,4 @@
-"""Figures of a report of `nram.experiments.speed.benchmark`: times beside the computer's limits, and how they grow."""
+"""Figures of the benchmark's measurements: times beside the computer's limits, and how they grow."""
 
 import pandas as pd
 import seaborn as sns
@@ -17,17 +17,17 @@ def _figure(columns: int, height: float):
         return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def times(report: dict) -> Figure:
+def times(measurements: dict) -> Figure:
     """Microseconds per sample-timestep of every case, with the limits of arithmetic and of memory's bandwidth.
 
-    Bars are medians, lines on them the quartiles of the rounds. The marks say what the operations of a case would take
-    in a matrix product, and what writing and reading its history would take in a large copy.
+    Bars are medians, the lines on them the quartiles of the rounds. The marks are the times that a case's operations
+    would take in a matrix product, and that writing and reading its kept values would take in a large copy.
     """
-    rows = pd.DataFrame(report["rows"])
+    rows = pd.DataFrame(measurements["rows"])
     rows = rows[rows["device"] == "cpu"]
     scopes = [scope for scope in ("step", "kernel") if (rows["scope"] == scope).any()]
     figure, panels = _figure(len(scopes), 4.2)
-    copied = report["limits"]["copy_gigabytes_per_second"] * 1e3  # bytes per microsecond
+    copied = measurements["limits"]["copy_gigabytes_per_second"] * 1e3  # bytes per microsecond
     for axes, scope in zip(panels, scopes, strict=True):
         own = rows[rows["scope"] == scope].copy()
         own["label"] = own["case"] + ", P = " + own["population"].astype(str)
@@ -53,9 +53,9 @@ def times(report: dict) -> Figure:
     return figure
 
 
-def growth(report: dict) -> Figure:
+def growth(measurements: dict) -> Figure:
     """Microseconds per sample-timestep along each axis that was varied, by implementation."""
-    rows = pd.DataFrame(report["growth"])
+    rows = pd.DataFrame(measurements["growth"])
     axes_varied = list(dict.fromkeys(rows["axis"]))
     figure, panels = _figure(len(axes_varied), 3.6)
     for axes, axis in zip(panels, axes_varied, strict=True):
@@ -73,9 +73,9 @@ def growth(report: dict) -> Figure:
     return figure
 
 
-def integers(report: dict) -> Figure:
+def integers(measurements: dict) -> Figure:
     """Million timesteps per second and core of machines on integers, by memory size and program."""
-    rows = pd.DataFrame(report["discretized"])
+    rows = pd.DataFrame(measurements["discretized"])
     rows["million timesteps per second"] = rows["timesteps_per_second"] / 1e6
     figure, (axes,) = _figure(1, 3.6)
     sns.lineplot(

@@ -1,10 +1,10 @@
 """What a timestep costs at least: floating-point operations and bytes, counted from a circuit's layout.
 
-An operation is one addition, subtraction, multiplication, division or exponential. Counted is what the equations ask
-for, once: the backward pass has everything at hand that the forward pass computed, comparisons (maxima, cropping of
-gradients) and copies are free. An implementation that recomputes instead of keeping does more than is counted here.
+An operation is one addition, subtraction, multiplication, division or exponential. The counts are what the equations
+ask for, once: the backward pass has all values of the forward pass at hand; comparisons (maxima, cropped gradients) and
+copies are free. An implementation that recomputes values does more operations than are counted here.
 
-Per example, with M cells; a slot averages n sources, of all K slots the n add up to W = L (the circuit's logits):
+Per example, with M cells. A slot averages n sources; the n of all K slots add up to W = L (the circuit's logits):
 
     what                  forward               backward
     average of n values   2 n M                 2 n M for the weights' + 2 n M for the values' gradient
@@ -70,9 +70,9 @@ def controller_operations(shapes: dict[str, tuple[int, ...]]) -> tuple[int, int]
 
 
 def timestep_bytes(layout: Layout, num_cells: int, bytes_per_number: int = 4) -> int:
-    """Bytes of history per example and timestep, written once forward and read once backward.
+    """Bytes of kept values per example and timestep, written once forward and read once backward.
 
-    The history: all values [R + Q, M], the tape [M, M], the circuit's weights [L].
+    Kept: all values [R + Q, M], the tape [M, M], the circuit's weights [L].
     """
     numbers = layout.num_sources * num_cells + num_cells**2 + layout.num_logits
     return 2 * bytes_per_number * numbers

@@ -19,17 +19,19 @@ R = 4 and 14 modules: W = 307, so 307 M + 5 M^2 forward and 921 M + 9 M^2 backwa
 30 + 77 thousand flops. The controller, MLP with H hidden units and L + 1 outputs, adds H (R + H + L) forward and twice
 that backward: at H = 48, L = 307 another 35 + 69.
 
-The whole run is one call: a block of 8 examples of a member goes through all timesteps on one thread, so that no thread
-waits for another within a run; the controller is a matrix product of the block. Backward, blocks again go through all
+The whole run is one call. A block of 8 examples of a member goes through all timesteps on one thread: no thread waits
+for another within a run; the controller is a matrix product of the block. Backward, blocks again go through all
 timesteps, and the gradients of the matrices are one product over all timesteps at the end.
 
 A file imports only from those above it; all above threads.py is compiled into the two loops:
 
+    simd/           vectors of 16 numbers
     rows.py         rows of S numbers: one-hots, rescaling, rotations
     modules.py      the fourteen modules, forward and backward
     softmaxes.py    the circuit's softmaxes, their entropy, backward
     timestep.py     one example through one timestep, forward and backward
     run.py          what the loops are given, and a block's part of it
+    table.py        the table of addresses that leads the loops to it
     controllers.py  MLP and LSTM, forward and backward
     outcome.py      likelihoods, and the memory at the median stopping time
     blocks.py       a block of examples through all timesteps, forward and backward

@@ -1,7 +1,7 @@
 """A block of examples of one member through all timesteps, forward and backward.
 
 The controller runs for the whole block, the rest example by example: what one example touches fits the first caches.
-While it is computed, memory is asked for what comes next.
+Meanwhile the next example's data is prefetched.
 """
 
 import math
@@ -14,14 +14,14 @@ from nram.kernels.cpu.simd import at
 
 
 def backward_scratch(sizes) -> int:
-    """How many numbers of scratch `block_backward` needs."""
+    """Numbers of scratch that `block_backward` takes."""
     registers_and_tapes = sizes.group * (sizes.registers + sizes.stride) * sizes.stride
     return controllers.backward_scratch(sizes) + registers_and_tapes + timestep.backward_scratch(sizes)
 
 
 @section
 def _start(run, block, progress):
-    """Output cells; their number is noted, too. Returns the block's number of timesteps."""
+    """Note every example's output cells and their number; return the block's number of timesteps."""
     M, steps = run.sizes.cells, 0
     for g in range(block.count):
         n = block.first + g
@@ -34,7 +34,7 @@ def _start(run, block, progress):
 
 @section
 def _reset(run, block):
-    """Registers one-hot 0, tapes one-hot of the memories."""
+    """Set registers to the integer 0 and tapes to the one-hot memories."""
     M, S = run.sizes.cells, run.sizes.stride
     for n in range(block.first, block.first + block.count):
         values, tape = values_at(run, n, 0), tape_at(run, n, 0)
@@ -52,7 +52,7 @@ def _is_running(run, n, t, stopped):
 
 @section
 def _observe(run, block, progress, x, t):
-    """The controller's inputs [count, x_stride] from the registers: P(r = 0), then 1. How many examples are running."""
+    """Write the controller's inputs [count, x_stride], P(r = 0) and then 1; return the number of running examples."""
     R, S, x_stride, running = run.sizes.registers, run.sizes.stride, run.sizes.x_stride, 0
     for g in range(block.count):
         n = block.first + g
@@ -68,7 +68,7 @@ def _observe(run, block, progress, x, t):
 
 @section
 def _step(run, block, progress, rows, g, t, scratch):
-    """Timestep t of example g of the block, its logits being known."""
+    """Timestep t of example g of the block, from its logits."""
     sizes, results = run.sizes, run.results
     n, M = block.first + g, sizes.cells
     here, there = t % sizes.kept, (t + 1) % sizes.kept
@@ -136,7 +136,7 @@ def _step_backward(run, gradients, block, progress, rows, g, t, d_registers, d_t
     number = t * sizes.population * sizes.batch + n
     place = g * sizes.logits_stride
     d_logits = at(rows.weights, place)
-    # The example that comes next; the very last one asks for its own memory again.
+    # The next example; the last one prefetches its own memory again.
     g_next, t_next = (g + 1, t) if g + 1 < block.count else (0, max(0, t - 1))
     n_next, place_next = block.first + g_next, (t_next * block.count + g_next) * sizes.logits_stride
     ahead = (

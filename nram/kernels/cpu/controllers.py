@@ -1,11 +1,12 @@
 """The controllers, MLP and LSTM, for a block of examples: x [R] and a state in, circuit logits and stop logit out.
 
-Every layer is one matrix product for the block's examples, so that a row of a matrix is loaded once for eight of them.
-A layer's input ends in a constant 1 whose weights are the biases. Hidden sizes are rounded up to whole vectors with
-weights 0. Multiply-adds per example and timestep: H (R + H + L) for an MLP, H (R + 8 H + L) for an LSTM; backward as
-many for the inputs' gradients, and as many for the matrices', which wait until the end: one product over all timesteps.
+Every layer is one matrix product for the block's examples: a row of a matrix is loaded once for eight of them. A
+layer's input ends in a constant 1, whose weights are the biases. Hidden sizes are rounded up to whole vectors, with
+weights 0. Multiply-adds per example and timestep: H (R + H + L) for an MLP, H (R + 8 H + L) for an LSTM. Backward takes
+as many for the gradients of the inputs, and as many for those of the matrices: one product over all timesteps at the
+end.
 
-The shapes of `rows` and `matrices` are those of run.py.
+run.py has the shapes of `rows` and `matrices`.
 """
 
 from typing import NamedTuple
@@ -34,7 +35,7 @@ from nram.kernels.cpu.simd import (
 
 
 class Slopes(NamedTuple):
-    """Gradients that one timestep hands to the one before, and room for others; a row per example of the block.
+    """Gradients that one timestep hands to the one before, and room for others: a row per example of the block.
 
     d_x [x_size], d_h [H], d_c [H] of the LSTM's cells, d_middle [middle_size] of the middle layer's input.
     """
@@ -46,7 +47,7 @@ class Slopes(NamedTuple):
 
 
 def backward_scratch(sizes) -> int:
-    """How many numbers of scratch `start_backward` takes."""
+    """Numbers of scratch that `start_backward` takes."""
     matrices = sizes.hidden * (sizes.outputs + sizes.x_size) + sizes.gates_size * sizes.middle_size
     return matrices + sizes.group * (sizes.x_size + 2 * sizes.hidden + sizes.middle_size)
 
@@ -109,7 +110,7 @@ def _relu_backward(d_row, row, size, bound):
 
 @inline
 def _sigmoid(base, x):
-    """Of every lane; the exponential of -|x| cannot overflow. `base` says which kind of number."""
+    """The sigmoid of every lane; the exponential of -|x| cannot overflow. `base` gives the kind of number."""
     e = exp(zero(base) - magnitude(x))
     return where_positive(x, one(base), e) / (one(base) + e)
 
@@ -187,7 +188,7 @@ def forward(sizes, matrices, rows, c_before, c_now, count):
 
 @inline
 def clear_state(sizes, rows, c_before, count):
-    """The LSTM's state before the first timestep: h and cells 0."""
+    """Set the LSTM's state before the first timestep: h and cells 0."""
     for g in range(count):
         fill_zero(at(rows.middle, g * sizes.middle_stride + sizes.hidden), sizes.hidden)
         fill_zero(at(c_before, g * sizes.hidden), sizes.hidden)
@@ -195,7 +196,7 @@ def clear_state(sizes, rows, c_before, count):
 
 @inline
 def carry_state(sizes, rows, next_rows, count):
-    """The LSTM's h goes into the next timestep's input."""
+    """Copy the LSTM's h into the next timestep's input."""
     for g in range(count):
         state = at(next_rows.middle, g * sizes.middle_stride + sizes.hidden)
         copy(state, at(rows.top, g * sizes.top_stride), sizes.hidden)
@@ -203,7 +204,7 @@ def carry_state(sizes, rows, next_rows, count):
 
 @section
 def start_backward(sizes, matrices, scratch):
-    """The transposed matrices; slopes of zero after the last timestep; the scratch that is left."""
+    """Return the transposed matrices, slopes of zero after the last timestep, and the rest of the scratch."""
     H, G = sizes.hidden, sizes.group
     middle = at(scratch, sizes.outputs * H)
     first = at(middle, sizes.gates_size * sizes.middle_size)
@@ -222,7 +223,7 @@ def start_backward(sizes, matrices, scratch):
 
 @section
 def backward(sizes, turned, rows, first_out, slopes, c_before, c_now, bound, count):
-    """Backward of `forward`: slopes.d_x is written, slopes.d_c and slopes.d_middle turn into those of the state before.
+    """Backward of `forward`: writes slopes.d_x; slopes.d_c and slopes.d_middle turn into those of the state before.
 
     rows.weights holds the gradients of the logits; rows.gates and first_out [count, H] turn into those of the layers'
     outputs before their activations.

@@ -1,7 +1,7 @@
-"""The two compiled loops over blocks, and what tells whether Numba's cache has them.
+"""The two compiled loops over blocks, and whether Numba's cache has them.
 
-What this package computes is compiled into these two. Numba compares the time and size of this file only, so the loops
-hold a digest of all files that they are made from: with another digest they are others.
+All that this package computes is compiled into these two. Numba's cache compares the time and size of this file alone,
+so the loops hold a digest of all files that they are made from: another digest, other loops.
 """
 
 import contextlib
@@ -15,11 +15,13 @@ import torch
 from llvmlite.binding import get_host_cpu_name
 from numba import cfunc
 
-from nram.kernels.cpu import simd, threads
+from nram.kernels.cpu import threads
 from nram.kernels.cpu.blocks import block_backward, block_forward
-from nram.kernels.cpu.run import gradients_of, progress_of, run_of, share
+from nram.kernels.cpu.run import share
+from nram.kernels.cpu.table import gradients_of, progress_of, run_of
 
-SOURCES = (Path(simd.__file__), *sorted(Path(__file__).parent.glob("*.py")))
+# Every file of this package, the vectors included: all that may be compiled into the loops.
+SOURCES = tuple(sorted(Path(__file__).parent.rglob("*.py")))
 
 
 def digest(sources=SOURCES) -> str:
@@ -71,9 +73,9 @@ def will_compile(dtype: torch.dtype = torch.float32) -> bool:
 
 @functools.cache
 def marker(dtype: torch.dtype) -> Path:
-    """A file beside Numba's cache, there if the loops for `dtype` and this CPU are in it.
+    """A file beside Numba's cache that exists if the cache holds the loops for `dtype` and this CPU.
 
-    Numba drops all it holds when this file's time has changed, as after a checkout: the name has it, too.
+    Numba drops its cache when this file's time has changed, as after a checkout: the marker's name contains the time.
     """
     written = Path(__file__).stat().st_mtime_ns
     name = f"nram-kernels-{DIGEST[:16]}-{written:x}-{get_host_cpu_name()}-{str(dtype).removeprefix('torch.')}"

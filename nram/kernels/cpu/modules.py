@@ -10,9 +10,9 @@ With S lanes of which M count, per call (multiply-adds; see the package's table)
     MIN, MAX           about 4 M       6 M
     the others         0               0
 
-P(B >= c) and its like are running sums of a row, which one pass over its chunks of 16 lanes yields: from lane 0 up for
-P(B <= c), from the last lane down for P(B >= c). A sum of what is above, never 1 - a sum of what is below: nothing
-cancels. The gradients d_a, d_b of the arguments a, b are overwritten, those of tapes added to.
+P(B >= c) and the like are running sums of a row, in one pass over its chunks of 16 lanes: from lane 0 up for P(B <= c),
+from the last lane down for P(B >= c). What is above is summed, never taken as 1 - the sum below: nothing cancels. The
+gradients d_a, d_b of the arguments a, b are overwritten, those of tapes added to.
 """
 
 from nram.kernels.cpu.rows import (

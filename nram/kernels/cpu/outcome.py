@@ -1,4 +1,4 @@
-"""What is asked of an example's run: the likelihood of its output cells, and its memory at the median stopping time."""
+"""The outcome of an example's run: the likelihood of its output cells, its memory at the median stopping time."""
 
 import math
 
@@ -8,7 +8,7 @@ from nram.kernels.cpu.simd import at
 
 @inline
 def list_cells(cells, run, n):
-    """Offsets in the tape [M, S] of the right values of example n's output cells; their number."""
+    """Write the offsets of the targets of example n's output cells in the tape [M, S]; return their number."""
     M, S, count = run.sizes.cells, run.sizes.stride, 0
     for i in range(M):
         if run.data.mask[n * M + i]:
@@ -19,7 +19,7 @@ def list_cells(cells, run, n):
 
 @inline
 def log_likelihood(tape, cells, count, floor):
-    """Sum of log max(tape[cell], floor): one logarithm of a product of many."""
+    """Sum of log max(tape[cell], floor), with one logarithm of the product of many."""
     likelihood, product = 0.0, 1.0
     for k in range(count):
         prob = tape[cells[k]] * 1.0
@@ -41,7 +41,7 @@ def log_likelihood_backward(d_tape, tape, cells, count, floor, slope):
 
 @inline
 def finish(run, n, t, tape):
-    """Example n has stopped after timestep t: note its wrong cells, or if the run may end here what it produced."""
+    """Example n has stopped after timestep t: note its wrong cells, or what it produced if the run may end here."""
     M, S = run.sizes.cells, run.sizes.stride
     wrong = 0
     for i in range(M):

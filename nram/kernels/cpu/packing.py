@@ -1,4 +1,4 @@
-"""Between PyTorch's tensors and what the compiled loops address: circuits and the controller's matrices."""
+"""Circuits and the controller's parameters as the compiled loops address them."""
 
 import functools
 import itertools
@@ -32,15 +32,15 @@ def _layers(layout, controller):
 
 
 def _whole(name, in_size, out_size):
-    """A layer's part sizes in whole vectors; the first layer's inputs stay as they are."""
+    """A layer's part sizes in whole vectors, except the first layer's inputs."""
     return in_size if name == "first" else padded(in_size), padded(out_size)
 
 
 def _places(layout, controller, matrices):
-    """Of each parameter by name: its part of the packed matrices [P, ..., inputs + 1, outputs].
+    """Every parameter's part of the packed matrices [P, ..., inputs + 1, outputs], by name.
 
-    A layer of several parts has padding between them: there a weight is [P, ..., input parts, inputs, output parts,
-    outputs] and a bias [P, ..., output parts, outputs].
+    A layer of several parts has padding between them: its weight is [P, ..., input parts, inputs, output parts,
+    outputs], its bias [P, ..., output parts, outputs].
     """
     places = {}
     for matrix, (name, in_parts, in_size, out_parts, out_size) in zip(
@@ -63,11 +63,11 @@ def _shapes(layout, controller, *leading):
 
 
 class Packed(NamedTuple):
-    """The three layers as matrices, and where in them each parameter has its place."""
+    """The three layers as matrices, and every parameter's place in them."""
 
     matrices: Matrices
     places: dict[str, Tensor]
-    shapes: dict[str, tuple[int, ...]]  # of the parameters that have another shape than their places
+    shapes: dict[str, tuple[int, ...]]  # of the parameters whose shape differs from their place's
 
 
 def _packed(layout, controller, flats, matrices):
@@ -80,7 +80,7 @@ def _packed(layout, controller, flats, matrices):
 def room(layout, controller, P, dtype) -> Packed:
     """Room for parameters: [P, inputs + 1, outputs] in whole vectors, biases in the last row.
 
-    Whole vectors are added with weights 0; behind the last matrix lie 16 rows that may be read, whatever they hold.
+    Padding has the weight 0. Behind the last matrix lie 16 rows that may be read; their content does not matter.
     """
     flats, matrices = [], []
     for shape in _shapes(layout, controller, P):
@@ -105,6 +105,6 @@ def shares(layout, controller, P, blocks, dtype, workspace) -> Packed:
 
 
 def unpack(shares: Packed) -> dict[str, Tensor]:
-    """Parameters' gradients by name: the sums of all blocks' shares."""
+    """The parameters' gradients by name: the sums of all blocks' shares."""
     sums = {name: torch.sum(place, 1) for name, place in shares.places.items()}
     return sums | {name: sums[name].view(shape) for name, shape in shares.shapes.items()}

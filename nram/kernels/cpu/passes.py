@@ -12,8 +12,9 @@ from nram.kernels.cpu import blocks, threads, timestep
 from nram.kernels.cpu.loops import compiled_loops
 from nram.kernels.cpu.modules import WRITE
 from nram.kernels.cpu.packing import Packed, circuit, pack, room, shares, unpack
-from nram.kernels.cpu.run import DATA, RESULTS, UPSTREAM, Frame, Progress, Rows, Sizes, table, write, write_real
+from nram.kernels.cpu.run import Progress, Rows, Sizes
 from nram.kernels.cpu.simd import LANES, padded
+from nram.kernels.cpu.table import DATA, RESULTS, UPSTREAM, Frame, table, write, write_real
 from nram.machine.controller import LSTM
 from nram.machine.run import Machines, RunOptions
 from nram.tasks import Batch
@@ -23,13 +24,13 @@ GROUP = 8  # examples that go through the controller together; results do not de
 
 
 class Workspace:
-    """Buffers by name, reused as long as they are large enough; 64-byte aligned. And what else can be used again."""
+    """Buffers by name, reused while they are large enough (64-byte aligned), and other things that passes share."""
 
     def __init__(self):
         self._buffers, self._kept = {}, {}
 
     def keep(self, key, make):
-        """What `make()` gave for this key; of other keys the latest few are remembered."""
+        """What `make()` gave for this key; the latest KEPT keys are remembered."""
         kept = self._kept.pop(key, None) or make()
         self._kept[key] = kept
         if len(self._kept) > KEPT:
@@ -37,17 +38,17 @@ class Workspace:
         return kept
 
     def take(self, name: str, size: int, dtype) -> Tensor:
-        """An uninitialised flat buffer of `size` elements."""
+        """An uninitialized flat buffer of `size` elements."""
         held = self._buffers.get(name)
         if held is None or held.dtype != dtype or held.numel() < size:
-            self._kept.clear()  # it may lead to the old one
+            self._kept.clear()  # tables may hold the old buffer's address
             self._buffers[name] = None  # free that first
             held = self._buffers[name] = torch.empty(size, dtype=dtype)
         return held[:size]
 
 
 def _check(memory, target, limit, dtype) -> int:
-    """The number of timesteps. The loops do not check what they address."""
+    """The number of timesteps. Raises ValueError for what the loops, which check nothing, must not be given."""
     num_cells = memory.shape[-1]
     if num_cells < 2:
         raise ValueError(f"a memory must have at least 2 cells, not {num_cells}")
@@ -68,7 +69,7 @@ def _check(memory, target, limit, dtype) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _sizes(layout, controller, shape, steps, keep) -> Sizes:
-    """Of a pass over memories of this shape, (P, B, M); the same few come up again and again."""
+    """The sizes of a pass over memories of shape (P, B, M). The same few recur."""
     P, B, M = shape
     group, R, L, H = min(GROUP, B), layout.num_registers, layout.num_logits, padded(controller.hidden)
     lstm = isinstance(controller, LSTM)
@@ -100,7 +101,7 @@ def _sizes(layout, controller, shape, steps, keep) -> Sizes:
 
 
 class Prepared(NamedTuple):
-    """What passes of the same sizes share: the table, the threads it is for, the parameters and their gradients."""
+    """What passes of the same sizes share: the table, its number of threads, the parameters and their gradients."""
 
     table: np.ndarray
     address: int  # of the table
@@ -110,17 +111,17 @@ class Prepared(NamedTuple):
 
 
 def _prepare(layout, controller, sizes, keep, want_entropy, stop_early, dtype, workspace) -> Prepared:
-    """Buffers of the workspace for passes of these sizes, and the table that leads to them."""
+    """The workspace's buffers for passes of these sizes, and the table that leads to them."""
     P, number = sizes.population, threads.count(sizes.population * sizes.blocks)
 
     def take(name, size):
-        """A buffer behind which whole vectors, and rows of a matrix product, may be read."""
+        """A buffer with room behind it: whole vectors, and rows of a matrix product, are read past its end."""
         return workspace.take(name, size + LANES * max(sizes.stride, sizes.logits_stride), dtype)
 
     def make():
         packed = workspace.keep(("packed", layout, controller, P, dtype), lambda: room(layout, controller, P, dtype))
         share = shares(layout, controller, P, sizes.blocks if keep else 0, dtype, workspace)
-        rows = P * sizes.blocks * (sizes.kept - 1) * sizes.group  # for every example of a block and kept timestep
+        rows = P * sizes.blocks * (sizes.kept - 1) * sizes.group  # one for every kept timestep of every example
         kept_values, each = P * sizes.batch * sizes.kept * sizes.stride, number * sizes.group
         scratch = padded(max(timestep.forward_scratch(sizes), blocks.backward_scratch(sizes) if keep else 0))
         frame = Frame(
@@ -158,7 +159,7 @@ def _prepare(layout, controller, sizes, keep, want_entropy, stop_early, dtype, w
 
 
 class Pass:
-    """One forward pass, kept for the backward pass: the run's buffers and what came out of it.
+    """One forward pass, kept for the backward pass: the run's buffers and its outcome.
 
     batch: memory, target LongTensor[P, B, M]; mask BoolTensor[P, B, M]; limit LongTensor[P, B]. Raises ValueError for a
     memory of fewer than 2 cells, parameters that are neither float32 nor float64, memory or target outside 0..M-1, and
@@ -182,7 +183,9 @@ class Pass:
         self.wrong_cells = torch.zeros(P, B, dtype=torch.long)
         self.stop_step = torch.zeros(P, B, dtype=torch.long)
         results = (self.log_likelihood, self.stop_logits, self.entropy, self.produced, self.wrong_cells, self.stop_step)
-        self._data = [tensor.contiguous() for tensor in (memory, target, mask.bool(), limit)]  # backward reads it again
+        self._data = [
+            tensor.contiguous() for tensor in (memory, target, mask.bool(), limit)
+        ]  # backward reads them again
         self._prepared = prepared = _prepare(
             layout, controller, self.sizes, keep, options.want_entropy, produce, dtype, workspace
         )

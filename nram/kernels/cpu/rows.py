@@ -26,8 +26,8 @@ from nram.kernels.cpu.simd import (
     zero,
 )
 
-inline = njit(error_model="numpy", nogil=True)  # compiled into what calls it, which also holds the cache
-# Part of a long function, called from one place: compiled with it instead of once alone and once more within it.
+inline = njit(error_model="numpy", nogil=True)  # compiled into its caller, which also holds the cache
+# Part of a long function, called from one place: compiled with its caller, not once alone and once more within it.
 section = njit(error_model="numpy", nogil=True, inline="always")
 
 lowest = constant(-3e38)  # below every number that is compared with it

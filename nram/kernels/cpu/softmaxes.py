@@ -1,9 +1,9 @@
 """The circuit of one example: a softmax per slot of its packed logits, their entropy, and backward.
 
-A slot is too short for a reduction of its own to pay: its logits are first reduced to one vector, and sixteen slots'
-vectors then together to one whose lanes are the slots' maxima or sums. About 20 flops per logit, most of them for the
-exponential, and 4 backward. K is the number of slots, V their largest width (R + Q) in whole vectors; slot k's logits
-are packed[starts[k] : starts[k + 1]], and in dense form its row of V numbers.
+A slot is too short for a reduction of its own. Its logits are reduced to one vector first; then the vectors of sixteen
+slots together to one vector, whose lanes are the slots' maxima or sums. This takes about 20 flops per logit, most of
+them for the exponential, and 4 backward. K is the number of slots, V their largest width (R + Q) in whole vectors; slot
+k's logits are packed[starts[k] : starts[k + 1]], in dense form its row of V numbers.
 """
 
 import math
@@ -32,14 +32,14 @@ bottom = constant(-1000.0)  # e to this power is 0, and 0 times it still a numbe
 
 
 def scratch_size(K, V):
-    """How many numbers `softmaxes` writes to its scratch; `softmaxes_backward` writes fewer."""
+    """Numbers that `softmaxes` writes to its scratch; `softmaxes_backward` writes fewer."""
     return 33 * padded(K) + K * V
 
 
 @inline
 def _entropy(sums, means, K):
-    """Entropy of K slots, each log(sum of e^z) less the mean of z, from row k's first lane of each; one logarithm of a
-    product of many."""
+    """Entropy of K slots, each log(sum of e^z) less the mean of z, from row k's first lane of each; it takes one
+    logarithm of the product of many."""
     entropy, product = 0.0, 1.0
     for k in range(K):
         product *= sums[k]

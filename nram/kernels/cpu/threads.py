@@ -1,8 +1,8 @@
 """The threads that share out the blocks of a pass.
 
-A thread that waits stays awake for a moment first, in compiled code and without the interpreter's lock, and yields the
-processor to whoever can use it: to wake a sleeping one, or to hand the lock over, takes about 40 microseconds, and a
-small pass has 500 for its work.
+A thread that waits stays awake for a moment, in compiled code and without the interpreter's lock, and yields the
+processor to others. Waking a sleeping thread, or handing the lock over, takes about 40 microseconds; a small pass
+takes 500.
 """
 
 import ctypes
@@ -17,17 +17,17 @@ from numba.extending import intrinsic
 
 from nram.kernels.cpu.simd import at, pointer
 
-num_threads = None  # of a pass; None stands for as many as PyTorch's own operations have
+num_threads = None  # of a pass; None: as many as PyTorch's own operations have
 
 
 def count(blocks: int) -> int:
-    """How many threads a pass over so many blocks gets."""
+    """The number of threads of a pass over that many blocks."""
     return max(1, min(num_threads or torch.get_num_threads(), blocks))
 
 
 # --- compiled -------------------------------------------------------------------------------------------------------
 
-GLANCES = 4000  # how often a thread looks for work before it goes to sleep: about a millisecond
+GLANCES = 4000  # times that a thread looks for work before it sleeps: about a millisecond
 
 JOB = types.void(types.int64, types.int64, types.int64)  # a compiled function of (table's address, thread, threads)
 
@@ -41,7 +41,7 @@ YIELD = ctypes.cast(_yield, ctypes.c_void_p).value
 
 @intrinsic
 def _look(typing_context, place):
-    """The whole number at a pointer, and all that was written before it was."""
+    """Read the whole number at a pointer; whatever was written before it is visible then (acquire)."""
 
     def emit(context, builder, sig, args):
         return builder.load_atomic(args[0], "acquire", 8, typ=ir.IntType(64))
@@ -51,7 +51,7 @@ def _look(typing_context, place):
 
 @intrinsic
 def _tell(typing_context, place, number):
-    """Write a whole number at a pointer, after all that was written before."""
+    """Write a whole number at a pointer, after everything written before (release)."""
 
     def emit(context, builder, sig, args):
         builder.store_atomic(args[1], args[0], "release", 8)
@@ -62,7 +62,7 @@ def _tell(typing_context, place, number):
 
 @intrinsic
 def _exchange(typing_context, place, number):
-    """Write a whole number at a pointer; what was there."""
+    """Write a whole number at a pointer; return the old one."""
 
     def emit(context, builder, sig, args):
         return builder.atomic_rmw("xchg", args[0], args[1], "seq_cst")
@@ -72,7 +72,7 @@ def _exchange(typing_context, place, number):
 
 @intrinsic
 def _replace(typing_context, place, old, new):
-    """Write `new` at a pointer if `old` is there; whether it was."""
+    """Write `new` at a pointer if `old` is there; return whether it was."""
 
     def emit(context, builder, sig, args):
         return builder.extract_value(builder.cmpxchg(args[0], args[1], args[2], "seq_cst", "seq_cst"), 1)
@@ -111,13 +111,13 @@ def _compiled(*arguments):
 
 @_compiled(types.int64)
 def _wake(box):
-    """Whether a worker was asleep, which then must be woken."""
+    """Mark a worker as awake; return whether it was asleep and must be woken."""
     return _replace(at(pointer(box, np.int64), STATE), ASLEEP, AWAKE)
 
 
 @_compiled(*[types.int64] * 3)
 def _serve(box, glances, others):
-    """Do the jobs that come into a box; return, the state being ASLEEP, when there were none for so many glances."""
+    """Do the jobs that come into a box. Return, with the state ASLEEP, when `glances` looks found none."""
     box, idle = pointer(box, np.int64), 0
     while True:
         if _look(at(box, STATE)) == POSTED:
@@ -134,11 +134,11 @@ def _serve(box, glances, others):
 
 @_compiled(types.int64, types.int64, types.int64, types.int64[::1], types.int64)
 def _lead(function, table, threads, boxes, others):
-    """Give the workers with the boxes their parts of a job, do the first, and return when all are done."""
+    """Give the boxes' workers their parts of a job, do the first part, and return when all are done."""
     for thread in range(1, threads):
         box = pointer(boxes[thread - 1], np.int64)
         box[FUNCTION], box[TABLE], box[THREAD], box[THREADS], box[DONE] = function, table, thread, threads, 0
-        if _exchange(at(box, STATE), POSTED) == ASLEEP:  # again, so soon: its part is done here
+        if _exchange(at(box, STATE), POSTED) == ASLEEP:  # it fell asleep again: its part is done here
             _tell(at(box, STATE), ASLEEP)
             _call(function, table, thread, threads)
             box[DONE] = 1
@@ -158,7 +158,7 @@ class _Worker(threading.Thread):
     def __init__(self):
         super().__init__(name="nram", daemon=True)
         self._numbers = np.zeros(BOX, np.int64)
-        self._work = threading.Lock()  # held while there is none
+        self._work = threading.Lock()  # held while there is no work
         self._work.acquire()
         self.box = self._numbers.ctypes.data
         self.start()
@@ -189,10 +189,10 @@ class _Team:
             for worker in self._workers[: threads - 1]:
                 worker.wake()
             woken = True
-            # One compiled call: no exception, as of Ctrl-C, leaves workers at work on what is no longer there.
+            # One compiled call: no exception (Ctrl-C) can leave workers at work on freed buffers.
             _lead(function, table, threads, self._boxes, YIELD)
         finally:
-            if woken:  # else a worker may count as awake without having been woken
+            if woken:  # else a worker may count as awake and still sleep
                 _idle.append(self)
 
 
@@ -205,15 +205,15 @@ if hasattr(os, "register_at_fork"):
 def _idle_team() -> _Team:
     try:
         return _idle.pop()
-    except IndexError:  # none yet, or other threads of Python have them
+    except IndexError:  # none yet, or other Python threads have them all
         return _Team()
 
 
 def in_threads(function: int, table: int, threads: int) -> None:
-    """Call the compiled function at an address, a JOB, for every thread, this one among them.
+    """Call the compiled function at an address, a JOB, on every thread, this one included.
 
-    Numbers below the smallest normal one (1.2e-38) are taken as 0 meanwhile: they cost 150 cycles each. Where the CPU
-    has no such mode (torch.set_flush_denormal returns False) they are computed.
+    Meanwhile numbers below the smallest normal one (1.2e-38) count as 0, because each costs 150 cycles. A CPU without
+    that mode (torch.set_flush_denormal returns False) computes them.
     """
     smallest = np.finfo(np.float32).tiny
     already = bool(smallest * np.float32(0.5) == 0)

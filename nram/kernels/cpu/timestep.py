@@ -2,8 +2,8 @@
 
 R registers, Q modules, K slots (a module's arguments in turn, then the new registers), M cells, S lanes, W the sum of
 the slots' widths. Forward: W M multiply-adds for the slots' averages and about 5 M^2 in the modules. Backward: the
-averages again (W M), the weights' and the sources' gradients (W M each), about 9 M^2 in the modules. What is computed
-again is cheaper than it would be to store and to fetch.
+averages again (W M), the gradients of weights and sources (W M each), about 9 M^2 in the modules. Computing averages
+again is cheaper than storing and fetching them.
 
 Values [R + Q, S] are the registers, then every module's output; a tape is [M, S]; logits and weights are packed [L].
 """
@@ -25,16 +25,16 @@ from nram.kernels.cpu.simd import (
 )
 from nram.kernels.cpu.softmaxes import scratch_size, softmaxes, softmaxes_backward
 
-FETCH = 4096  # at most so many numbers of a tape are asked for ahead of time
+FETCH = 4096  # numbers of a tape that are prefetched, at most
 
 
 def forward_scratch(sizes) -> int:
-    """How many numbers of scratch `forward` needs."""
+    """Numbers of scratch that `forward` takes."""
     return padded(4 * sizes.stride + 64) + scratch_size(sizes.slots, padded(sizes.sources))
 
 
 def backward_scratch(sizes) -> int:
-    """How many numbers of scratch `backward` needs."""
+    """Numbers of scratch that `backward` takes."""
     K, S, V = sizes.slots, sizes.stride, padded(sizes.sources)
     tapes = (sizes.writes - 1) * sizes.cells * S
     return 2 * K * V + 2 * (K + 16) * S + S * V + 4 * S + 64 + 17 * (K + 16) + tapes
@@ -85,7 +85,7 @@ def forward(circuit, sizes, logits, weights, values, next_values, tape, next_tap
 
 @inline
 def _version(tape, tapes, version, size):
-    """The tape after `version` WRITEs of the timestep: the given one, or one of those computed again."""
+    """The tape after `version` WRITEs of the timestep: the given one, or a recomputed one."""
     if version == 0:
         return tape
     return at(tapes, (version - 1) * size)
@@ -154,7 +154,7 @@ def backward(circuit, sizes, logits, weights, values, tape, d_registers, d_tape,
     V = padded(n)
     dense = scratch  # the weights, one row of V per slot
     d_weights = at(dense, K * V)  # their gradients
-    averages = at(d_weights, K * V)  # the slots' averages, those of the registers apart
+    averages = at(d_weights, K * V)  # the slots' averages, without those of the registers
     d_averages = at(averages, K * S)  # all averages' gradients
     turned = at(d_averages, K * S)  # the value rows as columns: [S, V]
     d_out = at(turned, S * V)
@@ -164,13 +164,13 @@ def backward(circuit, sizes, logits, weights, values, tape, d_registers, d_tape,
 
     for k in range(K):
         copy(at(dense, k * V), at(weights, starts[k]), starts[k + 1] - starts[k])
-    whole = n if n % 16 > 4 else n - n % 16  # sources whose rows are turned; a few left over are cheaper as they are
+    whole = n if n % 16 > 4 else n - n % 16  # sources whose rows are turned; a few left over are cheaper unturned
     _turn_values(turned, values, whole, V, S)
     for i in range(Q):
         k = first_slot[i]
         _averages(at(averages, k * S), at(dense, k * V), V, first_slot[i + 1] - k, R + i, values, S)
     _write_again(tapes, circuit, sizes, averages, tape)
-    version = sizes.writes  # how many WRITEs have run: READ sees the tape of its version
+    version = sizes.writes  # the number of WRITEs before a module: READ sees the tape of its version
 
     copy(at(d_averages, (K - R) * S), d_registers, R * S)
     for r in range(R):

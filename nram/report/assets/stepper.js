@@ -1,10 +1,10 @@
-// The stepper on the front page: TRACES (traces.js) holds, per task, runs of its machine on integers. No library, no server.
+// The front page's stepper. TRACES (traces.js) holds each task's executions on integers. It needs no library and no server.
 "use strict";
 
 (() => {
   const find = (id) => document.getElementById(id);
   const svgName = "http://www.w3.org/2000/svg";
-  const state = { task: TRACES[0], example: null, step: 0, timer: null };
+  const state = { task: TRACES[0], execution: null, step: 0, timer: null };
 
   function element(parent, name, text = "", attributes = {}) {
     const made = parent.namespaceURI === svgName ? document.createElementNS(svgName, name) : document.createElement(name);
@@ -14,7 +14,7 @@
     return made;
   }
 
-  // What is shown: a task, one of its runs, a timestep of that run.
+  // The choice: a task, one of its executions, a timestep of that.
 
   function showTask(key) {
     state.task = TRACES.find((task) => task.key === key) || TRACES[0];
@@ -24,37 +24,37 @@
     find("about").textContent = `${state.task.layout} Machine: ${state.task.machine}.`;
     find("warning").hidden = state.task.solved;
     find("warning").textContent =
-      `This machine has not solved the task (error ${state.task.error} on integers at complexity ` +
-      `${state.task.complexity}): what it does here is as far as it got.`;
+      `This machine has not solved the task: its error on integers is ${state.task.error} at complexity ` +
+      `${state.task.complexity}. This is how far it gets.`;
     find("program").textContent = state.task.program;
-    find("example").replaceChildren();
-    state.task.examples.forEach((example, number) => element(find("example"), "option", example.label, { value: number }));
-    const preferred = state.task.examples.findIndex((example) => example.target && example.steps.length > 4);
-    find("example").value = Math.max(0, preferred);
-    showExample(Math.max(0, preferred));
+    find("execution").replaceChildren();
+    state.task.executions.forEach((execution, number) => element(find("execution"), "option", execution.label, { value: number }));
+    const preferred = state.task.executions.findIndex((execution) => execution.target && execution.steps.length > 4);
+    find("execution").value = Math.max(0, preferred);
+    showExecution(Math.max(0, preferred));
   }
 
-  function showExample(number) {
-    state.example = state.task.examples[number];
-    find("step").max = state.example.steps.length - 1;
-    drawHistory();
+  function showExecution(number) {
+    state.execution = state.task.executions[number];
+    find("step").max = state.execution.steps.length - 1;
+    drawTimesteps();
     showStep(0);
   }
 
   function showStep(number) {
-    const last = state.example.steps.length - 1;
+    const last = state.execution.steps.length - 1;
     state.step = Math.min(Math.max(number, 0), last);
     find("step").value = state.step;
     find("previous").disabled = state.step === 0;
     find("next").disabled = state.step === last;
     if (state.step === last) play(false);
-    const step = state.example.steps[state.step];
+    const step = state.execution.steps[state.step];
     find("now").textContent = sentence(step, last);
     find("step").setAttribute("aria-valuetext", find("now").textContent);
     drawCells(step);
     drawWiring(step);
     drawWords(step);
-    [...find("history").tBodies[0].rows].forEach((row, index) => {
+    [...find("timesteps").tBodies[0].rows].forEach((row, index) => {
       if (index === state.step) row.setAttribute("aria-current", "step");
       else row.removeAttribute("aria-current");
     });
@@ -65,8 +65,8 @@
       const stops = step.stop ? "; the machine stops after it" : "";
       return `Timestep ${state.step + 1} of ${last}: before and during it${stops}`;
     }
-    const { output, target, limit } = state.example;
-    const how = state.example.steps[last - 1].stop ? "by its own decision" : `at the time limit, ${limit}`;
+    const { output, target, limit } = state.execution;
+    const how = state.execution.steps[last - 1].stop ? "by its own decision" : `at the time limit, ${limit}`;
     if (!target) return `The end, after ${last} timesteps`;
     const wrong = output.filter((cell) => step.memory[cell] !== target[cell]).length;
     return `The end, after ${last} timesteps, ${how}: ` +
@@ -75,10 +75,10 @@
 
   const reads = (step) => new Set((step.reads || []).map(([pointer]) => pointer));
   const writes = (step) => new Set((step.writes || []).map(([pointer]) => pointer));
-  const before = (index) => state.example.steps[Math.max(index - 1, 0)];
+  const before = (index) => state.execution.steps[Math.max(index - 1, 0)];
 
   function drawCells(step) {
-    const read = reads(step), written = writes(step), { output, target } = state.example;
+    const read = reads(step), written = writes(step), { output, target } = state.execution;
     const old = before(state.step), ended = step.circuit === undefined;
     find("memory").replaceChildren();
     step.memory.forEach((value, cell) => {
@@ -109,8 +109,8 @@
   const rows = (circuit) => Math.max(...lanes(circuit)) - Math.min(...lanes(circuit)) + 2;
 
   function drawWiring(step) {
-    // As large as the run's largest circuit needs, so that nothing moves from one timestep to the next.
-    const svg = find("wiring"), { steps } = state.example;
+    // The execution's largest circuit sets the size: nothing moves between timesteps.
+    const svg = find("wiring"), { steps } = state.execution;
     const used = steps.filter((each) => each.circuit !== undefined).map((each) => state.task.circuits[each.circuit]);
     const room = find("frame").clientWidth / Math.max(...used.map(columns));
     const column = Math.min(Math.max(room, 68), 110), half = Math.min(0.4 * column, 30);
@@ -120,11 +120,11 @@
     svg.setAttribute("width", width);
     svg.setAttribute("height", height);
     if (step.circuit === undefined) {
-      element(svg, "text", "The run has ended.", { x: 80, y: LANE });
+      element(svg, "text", "The execution has ended.", { x: 80, y: LANE });
       return;
     }
     const circuit = state.task.circuits[step.circuit], { nodes, wires } = circuit, top = Math.max(...lanes(circuit));
-    const after = state.example.steps[state.step + 1].registers;
+    const after = state.execution.steps[state.step + 1].registers;
     const place = new Map(nodes.map(([number, name, kind, at, lane]) =>
       [number, { name, kind, x: (at + 0.5) * column, y: (top - lane + 1) * LANE }]));
     for (const [from, to, shift] of wires) {
@@ -160,7 +160,7 @@
   const SIGNS = { "LESS-THAN": "<", "LESS-OR-EQUAL-THAN": "≤", "EQUALITY-TEST": "=" };
   const short = (name) => name.replace(/^[A-Z-]+/, (module) => SIGNS[module] || module);
 
-  // The same in words: every module in use, then the registers that change.
+  // The same in words: each module in use, then each register that changes.
 
   function drawWords(step) {
     const list = find("words");
@@ -185,10 +185,10 @@
     }
   }
 
-  // The whole run as a table.
+  // The whole execution as a table.
 
-  function drawHistory() {
-    const table = find("history"), { steps } = state.example;
+  function drawTimesteps() {
+    const table = find("timesteps"), { steps } = state.execution;
     table.replaceChildren();
     const head = element(element(table, "thead"), "tr");
     element(head, "th", "step", { scope: "col" });
@@ -231,11 +231,11 @@
   find("next").addEventListener("click", () => { play(false); showStep(state.step + 1); });
   find("play").addEventListener("click", () => {
     const start = state.timer === null;
-    if (start && state.step === state.example.steps.length - 1) showStep(0);
+    if (start && state.step === state.execution.steps.length - 1) showStep(0);
     play(start);
   });
   find("step").addEventListener("input", (event) => { play(false); showStep(Number(event.target.value)); });
-  find("example").addEventListener("change", (event) => { play(false); showExample(Number(event.target.value)); });
+  find("execution").addEventListener("change", (event) => { play(false); showExecution(Number(event.target.value)); });
   for (const button of document.querySelectorAll("[data-task]")) {
     button.addEventListener("click", () => { play(false); showTask(button.dataset.task); });
   }
@@ -254,7 +254,7 @@
     find("stepper").scrollIntoView();
   }
   window.addEventListener("hashchange", follow);
-  window.addEventListener("resize", () => drawWiring(state.example.steps[state.step]));
+  window.addEventListener("resize", () => drawWiring(state.execution.steps[state.step]));
 
   find("stage").hidden = false;
   showTask(find("stage").dataset.first);

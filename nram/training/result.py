@@ -1,0 +1,52 @@
+"""What training leaves."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nram.model import Machine
+from nram.training.config import TrainConfig
+from nram.training.verification import Verification
+
+__all__ = ["TrainResult"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training leaves.
+
+    machine: the best machine found; None if all members died and none was replaced. solved: whether it made no error,
+    fuzzy and discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or
+    "interrupt". verification: the best machine's. history: one row per progress update. trials: one row per trial.
+    batches: training steps of the population. seconds: of all this, without the compilation of the kernels.
+    earlier_seconds: those that earlier processes spent. resumed: how often the training was resumed. started_at: when
+    it began, in Unix time.
+    """
+
+    machine: Machine | None
+    config: TrainConfig
+    solved: bool
+    stopped_by: str
+    verification: Verification | None
+    history: pd.DataFrame
+    trials: pd.DataFrame
+    batches: int
+    seconds: float
+    earlier_seconds: float = 0.0
+    resumed: int = 0
+    started_at: float | None = None
+
+    @property
+    def members_started(self) -> int:
+        """Trials started, not counting copies."""
+        return int((self.trials["parent"] < 0).sum())
+
+    @property
+    def members_solved(self) -> int:
+        """Trials solved."""
+        return int(self.trials.solved.sum())
+
+    @property
+    def members_dead(self) -> int:
+        """Trials given up because one of their numbers was not finite."""
+        return int((self.trials.ended == "dead").sum())
