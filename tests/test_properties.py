@@ -12,8 +12,7 @@ from test_model import random_machine, write_run
 
 import nram
 from nram import tasks
-from nram.__main__ import parse_override
-from nram.experiments.reproduce import parse_overrides
+from nram.arguments import json_object, setting
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import produce
 from nram.results.weights import weights_bytes
@@ -181,7 +180,7 @@ def test_configuration(changes, key):
 @example("hidden=" + "9" * 5_000)
 def test_overrides_of_the_command_line(text):
     try:
-        name, value = parse_override(text)
+        name, value = setting(text)
     except ValueError as error:
         assert "=" not in text
         return one_line(error)
@@ -199,6 +198,6 @@ def test_overrides_of_the_command_line(text):
 @example("0\n")
 def test_overrides_of_the_runner(text):
     try:
-        assert isinstance(parse_overrides(text), dict)
+        assert isinstance(json_object(text), dict)
     except ValueError as error:
         one_line(error)
