@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-import nram
 from nram import results, tasks
+from nram.model import load
 from nram.program import (
     PROVABLE,
     PUBLISHED,
@@ -209,7 +209,7 @@ def read_programs(
 
 
 def _read(run: pd.Series, generator: torch.Generator, example_difficulty: int, lstm_examples: int) -> Learned:
-    machine, task = nram.load(run["folder"]), _task_of(run)
+    machine, task = load(run["folder"]), _task_of(run)
     longest = int(run["train_difficulty"])
     if machine.controller_kind == "mlp":
         whole = runs = from_machine(machine)
