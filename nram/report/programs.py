@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from nram import results, tasks
-from nram.model import load
+from nram.model import Machine, load
 from nram.program import (
     PROVABLE,
     PUBLISHED,
@@ -159,7 +159,7 @@ class Learned:
 
     task: tasks.Task
     run: pd.Series
-    machine: nram.Machine
+    machine: Machine
     whole: Program
     runs: Program | Tabulator
     shown: Program
