@@ -32,13 +32,13 @@ class Comparison:
 
     output_cells: LongTensor[B], the cells of each case that should be modified.
     fuzzy_wrong, discretized_wrong: LongTensor[B], how many of them are wrong.
-    disagrees: BoolTensor[B], whether the two forms disagree on any of them.
+    differs: BoolTensor[B], whether the two forms disagree on any of them.
     """
 
     output_cells: Tensor
     fuzzy_wrong: Tensor
     discretized_wrong: Tensor
-    disagrees: Tensor
+    differs: Tensor
 
 
 def compare_forms(machine: Machine, batch: tasks.Batch) -> Comparison:
@@ -49,7 +49,7 @@ def compare_forms(machine: Machine, batch: tasks.Batch) -> Comparison:
         output_cells=batch.mask.sum(-1),
         fuzzy_wrong=_wrong_cells(fuzzy, batch),
         discretized_wrong=_wrong_cells(discretized, batch),
-        disagrees=((fuzzy != discretized) & batch.mask).any(-1),
+        differs=((fuzzy != discretized) & batch.mask).any(-1),
     )
 
 
@@ -75,7 +75,7 @@ def run_cases(machine: Machine, task: tasks.Task, difficulty: Tensor, num_cells:
             "error": error_per_case(wrong, compared.output_cells).mean().item(),
             "cases": len(wrong),
             "wrong_cases": (wrong > 0).sum().item(),
-            "disagreements": compared.disagrees.sum().item(),
+            "disagreements": compared.differs.sum().item(),
             "num_cells": num_cells,
         }
         rows.append(row)

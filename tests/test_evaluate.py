@@ -29,8 +29,8 @@ def test_both_forms_are_counted_cell_by_cell(machine):
         assert compared.output_cells[case] == len(cells)
         assert compared.fuzzy_wrong[case] == sum(fuzzy[case][cell] != target[cell] for cell in cells)
         assert compared.discretized_wrong[case] == sum(discretized[case][cell] != target[cell] for cell in cells)
-        assert compared.disagrees[case] == any(fuzzy[case][cell] != discretized[case][cell] for cell in cells)
-    assert compared.fuzzy_wrong.sum() > 0 and compared.disagrees.any(), "this machine errs"
+        assert compared.differs[case] == any(fuzzy[case][cell] != discretized[case][cell] for cell in cells)
+    assert compared.fuzzy_wrong.sum() > 0 and compared.differs.any(), "this machine errs"
 
 
 def test_the_error_is_the_share_of_wrong_output_cells():
@@ -45,7 +45,7 @@ def test_cases_become_a_row_for_each_form(machine):
     compared = compare_forms(machine, draw(task, difficulty))
     assert [row["machine"] for row in rows] == ["fuzzy", "discretized"]
     for row, wrong in zip(rows, (compared.fuzzy_wrong, compared.discretized_wrong), strict=True):
-        assert row["wrong_cases"] == (wrong > 0).sum() and row["disagreements"] == compared.disagrees.sum()
+        assert row["wrong_cases"] == (wrong > 0).sum() and row["disagreements"] == compared.differs.sum()
         assert row["error"] == pytest.approx((wrong / compared.output_cells).mean().item())
         assert row["cases"] == 200 and row["num_cells"] == num_cells
 
