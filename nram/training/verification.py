@@ -64,5 +64,5 @@ def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, 
         cells += found.output_cells.sum().item()
         wrong_fuzzy += found.fuzzy_wrong.sum().item()
         wrong_discretized += found.discretized_wrong.sum().item()
-        disagreements += found.disagrees.sum().item()
+        disagreements += found.differs.sum().item()
     return Verification(wrong_fuzzy / cells, wrong_discretized / cells, disagreements, cases)
