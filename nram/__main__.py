@@ -81,7 +81,7 @@ def make_parser() -> Parser:
 
     search = add("search", commands.search_command)
     options.add_task(search)
-    options.add_training(search, budget=600.0)
+    options.add_training(search, budget=600.0, of="this call's training")
     search.add_argument(
         "--populations", type=positive, metavar="N", help="how many, each with the whole budget and its own seed (1)"
     )
