@@ -17,34 +17,34 @@ ADMITTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for each in python3 python python3.12 python3.11; do \
 	if $$each -c "$(ADMITTED)" 2>/dev/null; then echo $$each; break; fi; done)
 
-# CONDA=1 makes .venv with mamba or conda; an environment made so stays so until `make clean`.
+# CONDA=1 makes .venv with mamba or conda, and it stays a conda environment until `make clean`.
 CONDA ?= $(if $(wildcard $(ENV)/conda-meta),1)
 CONDA_TOOL = $(shell for each in mamba conda micromamba; do \
 	if command -v $$each >/dev/null 2>&1; then echo $$each; break; fi; done)
 STAMP = $(ENV)/.made-with-$(if $(CONDA),conda,venv)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test reproduce table compare recorded report lab lint clean
+.PHONY: help env test quick reproduce verify table compare recorded report lab lint clean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables, with their defaults (example: make reproduce TASKS=\"copy swap\" BUDGET=600):"
-	@printf '  %-18s %s\n' \
-		'TASKS="$(TASKS)"' 'keys of the tasks to train, or all' \
+	@printf '  %-23s %s\n' \
+		'TASKS="$(TASKS)"' 'keys of the tasks to train, or all of them' \
 		'BUDGET=$(BUDGET)' 'seconds of training per task at most; evaluation comes on top' \
-		'SEED=$(SEED)' 'of everything random' \
+		'SEED=$(SEED)' 'everything random starts from it' \
 		'CASES=$(CASES)' 'fresh cases behind every measured error' \
 		'RESULTS=$(RESULTS)' 'folder for runs, tables and figures' \
 		'RUNS=$(RUNS)' 'what make verify measures: a folder of runs, or a run' \
-		'JOBS=$(JOBS)' 'tasks at a time; the cores are shared out between them' \
+		'JOBS=$(JOBS)' 'tasks at a time; they share the cores' \
 		'DEVICE=$(DEVICE)' 'cpu or cuda' \
-		'PYTHON=' 'interpreter to make .venv with, 3.11 or 3.12; the first one found by default' \
+		'PYTHON=' 'interpreter to make .venv with, 3.11 or 3.12 (the first one found)' \
 		'CONDA=' '1 to make .venv with mamba or conda'
 
 env: $(STAMP) ## make the environment in .venv from requirements.lock (CONDA=1: with mamba or conda)
 
-# A working .venv is kept and brought up to date; a half-made one is made afresh.
+# Updates a working .venv; makes a half-made one again.
 $(ENV)/.made-with-venv: requirements.lock pyproject.toml
 	@if ! $(RUN) -m pip --version >/dev/null 2>&1; then \
 		if [ -z "$(PYTHON)" ]; then \
@@ -65,20 +65,23 @@ $(ENV)/.made-with-conda: requirements.lock pyproject.toml environment.yml
 	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) ## run all tests
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2
 
+quick: $(STAMP) ## run the tests that are not marked slow, in about a minute
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2 -m "not slow"
+
 reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
-	$(RUN) -m nram.experiments.reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
+	$(RUN) -m nram reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \
 		--results "$(RESULTS)" --jobs $(JOBS) --device $(DEVICE)
 
-verify: $(STAMP) ## measure the recorded runs on fresh cases; fails if a number moved outside its interval
+verify: $(STAMP) ## measure the recorded runs on fresh cases; fail if a number moved outside its interval
 	$(RUN) -m nram verify "$(RUNS)" --cases $(CASES)
 
-table: $(STAMP) ## write and print Table 1 from the runs that are there
-	$(RUN) -m nram.experiments.reproduce --results "$(RESULTS)" --table-only
+table: $(STAMP) ## write and print Table 1 of your runs
+	$(RUN) -m nram reproduce --results "$(RESULTS)" --table-only
 
-compare: $(STAMP) ## print the runs that are there beside the recorded ones and the paper
+compare: $(STAMP) ## print your runs beside the recorded ones and the paper
 	$(RUN) -m nram compare --mine "$(RESULTS)/runs"
 
 recorded: $(STAMP) ## execute the notebooks on the recorded runs, renew the README's tables and picture
@@ -90,8 +93,9 @@ report: $(STAMP) ## write results/report/index.html: tables, curves, traces to s
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(RUN) -m jupyterlab notebooks
 
-lint: $(STAMP) ## check style, and that the notebooks are stored without outputs
+lint: $(STAMP) ## check style and format, and that the notebooks are stored without outputs
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m nbstripout --verify --keep-id --extra-keys metadata.papermill notebooks/*.ipynb
 
 clean: ## remove the environment and caches; results stay

@@ -1,13 +1,41 @@
-"""What both command lines share: types of arguments, and a parser that says in one line what is wrong."""
+"""What the commands' options share: types of arguments, groups of options, a parser whose errors are one line."""
 
 import argparse
 import difflib
+import json
 import re
 import sys
+from pathlib import Path
 
-__all__ = ["Parser", "positive", "report", "seed"]
+from nram import tasks
+from nram.experiments.launch import LAUNCHERS
+
+__all__ = [
+    "Parser",
+    "add_cases",
+    "add_csv",
+    "add_launcher",
+    "add_quiet",
+    "add_seed",
+    "add_task",
+    "add_training",
+    "json_object",
+    "positive",
+    "print_error",
+    "seed",
+    "setting",
+    "setting_text",
+    "task_keys",
+]
 
 SEEDS = 2**32  # a run derives other seeds from its own, all below 2^63
+
+
+# Types
+
+
+class WrongArgument(argparse.ArgumentTypeError, ValueError):
+    """A wrong value; argparse shows its message."""
 
 
 def positive(text: str) -> int:
@@ -24,10 +52,110 @@ def _integer(text: str, low: int, above: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
+        raise WrongArgument(f"{text!r} is no integer") from None
     if not low <= number < above:
-        raise argparse.ArgumentTypeError(f"{text} is not in {low}..{above - 1}")
+        raise WrongArgument(f"{text} is not in {low}..{above - 1}")
     return number
+
+
+def setting(text: str) -> tuple[str, object]:
+    """(name, value) of NAME=VALUE with VALUE in JSON; a word that is no JSON is a string."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise WrongArgument(f"{text!r} is not of the form NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):  # ValueError: also an integer of thousands of digits
+        return name, value
+
+
+def setting_text(name: str, value: object) -> str:
+    """NAME=VALUE, from which `setting` reads the same name and value."""
+    plain = isinstance(value, str) and setting(f"={value}") == ("", value)
+    return f"{name}={value if plain else json.dumps(value)}"
+
+
+def json_object(text: str) -> dict:
+    """A JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WrongArgument(f"no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise WrongArgument(f"must be a JSON object of settings, not {' '.join(text.split())}")
+    return value
+
+
+def task_keys(text: str) -> list[str]:
+    """Task keys separated by spaces or commas, or "all"; a wrong one is an error that names the valid ones."""
+    keys = list(dict.fromkeys(text.replace(",", " ").split()))
+    try:
+        return list(tasks.KEYS) if keys in ([], ["all"]) else [tasks.get(key).key for key in keys]
+    except ValueError as error:
+        raise WrongArgument(str(error)) from error
+
+
+# Options that several commands have
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", required=True, metavar="KEY", help=f"one of {', '.join(tasks.KEYS)}")
+
+
+def add_training(parser: argparse.ArgumentParser, budget: float, of: str = "training") -> None:
+    """The settings of training; budget: the default, in seconds, of what."""
+    parser.add_argument(
+        "--budget", type=float, default=budget, metavar="SECONDS", help=f"seconds of {of} at most (%(default)g)"
+    )
+    add_seed(parser, 0, "everything random starts from it")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any setting of nram.TrainConfig, VALUE in JSON; may be repeated",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int, meaning: str) -> None:
+    parser.add_argument("--seed", type=seed, default=default, metavar="N", help=f"{meaning} (%(default)s)")
+
+
+def add_cases(parser: argparse.ArgumentParser, complexity: str = "largest complexity that is measured") -> None:
+    """How thoroughly a machine is measured."""
+    parser.add_argument(
+        "--cases", type=positive, default=1000, metavar="N", help="fresh cases behind every error (%(default)s)"
+    )
+    parser.add_argument("--max-complexity", type=positive, default=50, metavar="N", help=f"{complexity} (%(default)s)")
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Where populations run (see `nram.experiments.launch.launch`)."""
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default="local", help="processes of this computer, or a SLURM array (local)"
+    )
+    parser.add_argument("--jobs", type=positive, metavar="N", help="populations at a time (local: 1, slurm: all)")
+    parser.add_argument(
+        "--slurm",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of sbatch, as submitit names it; may be repeated",
+    )
+
+
+def add_csv(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers to this file")
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+# Errors
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,6 +183,6 @@ def _nearest(word: str, valid: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def report(program: str, error: BaseException) -> None:
+def print_error(program: str, error: BaseException) -> None:
     """Say in one line what was wrong with a request."""
     print(f"{program}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)

@@ -108,7 +108,7 @@ class DiscreteMachine:
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
         """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run.
 
-        An MLP's circuits are tabulated once and run by a compiled interpreter; an LSTM runs by `produce_discrete`.
+        A compiled interpreter runs the table of an MLP's circuits; an LSTM runs as `nram.machine.discrete` defines.
         """
         check_instances(memory, limit)
         if self.program is not None:

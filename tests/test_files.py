@@ -74,7 +74,7 @@ def test_the_commands_start_without_posix():
     script = f"{WITHOUT_POSIX}\nimport nram.__main__, nram.experiments.reproduce\n"
     script += "import nram.report, nram.report.recorded, nram.report.play\n"
     script += "nram.__main__.main(['compare', 'paper', 'recorded'])\n"
-    script += "sys.exit(nram.experiments.reproduce.main(['--table-only', '--results', 'no/such/folder']))"
+    script += "sys.exit(nram.__main__.main(['reproduce', '--table-only', '--results', 'no/such/folder']))"
     done = subprocess.run([sys.executable, "-c", script], cwd=results.CHECKOUT, capture_output=True, text=True)
     assert done.returncode == 2 and "no/such/folder" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert "| task | measure |" in done.stdout

@@ -1,6 +1,7 @@
 """The rooms of the package: a file imports only from rooms above it, and nothing runs in a circle."""
 
 import ast
+import importlib
 import re
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -86,5 +87,14 @@ def test_the_readme_names_every_room():
     named = re.findall(r"`nram/([\w./]+?)`", section.partition("\n## ")[0])
     rooms = {path.name + ("/" if path.is_dir() else "") for path in PACKAGE.iterdir() if path.name[0] not in "_."}
     assert rooms <= {name for name in named}, "a room that the map lacks"
-    missing = [name for name in named if not (PACKAGE / name).exists()]
-    assert not missing, "the map names files that are not there"
+    assert not [name for name in named if not (PACKAGE / name).exists()], "the map names what is not there"
+
+
+def test_the_readme_finds_what_the_paper_has():
+    text = (results.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("### From the paper to the code\n")[2].partition("\n## ")[0]
+    found = re.findall(r"`nram/([\w/]+)\.py`((?:,? `\w+`)*)", section)
+    assert len(found) > 15
+    for path, names in found:
+        module = importlib.import_module(f"nram.{path.replace('/', '.')}")
+        assert [name for name in re.findall(r"\w+", names) if not hasattr(module, name)] == [], path

@@ -12,7 +12,7 @@ from IPython.core.display import Markdown
 from matplotlib.figure import Figure
 
 from nram import results, tasks
-from nram.experiments import reproduce, studies
+from nram.experiments import notebooks, reproduce, studies
 from nram.experiments import run as experiment
 from nram.training.config import TrainConfig
 from nram.training.loop import train
@@ -141,6 +141,7 @@ def make_run(folder, task: str, **settings):
     return experiment.save(folder, result, evaluation, seconds=0.0)
 
 
+@pytest.mark.slow
 def test_machine(execute):
     shown = execute("00_machine", long_array=20, cases=20)
     assert "circuit re-enacts the paper's Table 2" in shown.markdown
@@ -148,6 +149,7 @@ def test_machine(execute):
     assert len(shown.figures) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "complexity"), [("copy", 15), ("walkbst", 10)])
 def test_task(execute, tmp_path, task, complexity):
     tiny = {"budget_seconds": 0.5, "overrides": TINY, "cases": 20, "max_complexity": 6}
@@ -163,6 +165,7 @@ def test_task(execute, tmp_path, task, complexity):
     assert f"the paper reports “{paper['generalization']}”" in shown.markdown
 
 
+@pytest.mark.slow
 def test_task_solved_shows_its_program(execute, tmp_path, capsys):
     easy = {"population": 8, "train_difficulty": 2, "kernel": "reference", "verify_cases": 50}
     rest = {"results_folder": str(tmp_path), "cases": 20, "max_complexity": 3}
@@ -178,6 +181,7 @@ def test_task_with_wrong_parameters_names_the_valid_ones(execute):
         execute("10_task", overrides={"populatoin": 3})
 
 
+@pytest.mark.slow
 def test_summaries_of_some_runs(execute, tmp_path):
     for task in ("copy", "listk"):
         make_run(tmp_path / "runs", task)
@@ -197,6 +201,7 @@ def test_summaries_of_some_runs(execute, tmp_path):
     assert written == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
+@pytest.mark.slow
 def test_gradient_noise(execute, tmp_path, monkeypatch):
     tiny = TINY | {"task": "listk", "polish_batches": 0, "verify_cases": 20}
     fixed = {"learning_rate": 0.01, "output_scale": 1, "stop_bias": 0, "entropy": 0.01}
@@ -229,11 +234,12 @@ def test_summaries_of_no_runs(execute, tmp_path):
     assert "**WalkBST**: not run; the paper says “strong”" in execute("30_generalization", **folders).markdown
 
 
+@pytest.mark.slow
 def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(results.CHECKOUT))
     (tmp_path / "runs").mkdir()
     folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
-    executed = reproduce.execute(
+    executed = notebooks.execute(
         path_of("30_generalization"), tmp_path / "executed.ipynb", folders, threads=1, command="test"
     )
     pictures = [

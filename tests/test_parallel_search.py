@@ -1,10 +1,10 @@
-"""A search as a list of trials: seeds of their own, nothing run twice, one table; and what the launcher refuses."""
+"""A search as a list of populations: their own seeds, nothing run twice, one table; and what the launcher refuses."""
 
 import pandas as pd
 import pytest
 
 import nram
-from nram.__main__ import main
+from nram.__main__ import main, make_parser
 from nram.experiments import parallel_search, search
 from nram.experiments.launch import launch
 from nram.training.config import TrainConfig
@@ -15,7 +15,8 @@ def config(**overrides):
     return TrainConfig.for_task("access", **{**settings, **overrides})
 
 
-def test_trials_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
+@pytest.mark.slow
+def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
     told = []
     rows = parallel_search.search_in_parallel(config(seed=5), tmp_path, 2, say=told.append)
     assert [text.split(" started")[0].rsplit(" ", 1)[0] for text in told] == ["1 of 2: seed 5:", "2 of 2: seed 6:"]
@@ -29,26 +30,40 @@ def test_trials_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
 
     with pytest.raises(ValueError, match="holds a search already"):
         parallel_search.search_in_parallel(config(seed=5), tmp_path, 2)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("trial-*/*")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("population-*/*")}
     more = parallel_search.search_in_parallel(config(seed=5), tmp_path, 3, resume=True)
-    assert before == {path: path.stat().st_mtime_ns for path in before}, "finished trials are left alone"
+    assert before == {path: path.stat().st_mtime_ns for path in before}, "finished populations are left alone"
     pd.testing.assert_frame_equal(more.iloc[: len(rows)], rows)
     assert set(more["seed"]) == {5, 6, 7}
 
 
-def test_a_half_done_trial_spends_what_is_left_of_its_budget(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_half_done_population_spends_what_is_left_of_its_budget(tmp_path, monkeypatch):
     parallel_search.search_in_parallel(config(), tmp_path, 1)
-    (tmp_path / "trial-0000" / "finished.json").unlink()
+    (tmp_path / "population-0000" / "finished.json").unlink()
     asked = []
-    monkeypatch.setattr(parallel_search, "search", lambda config, *_, **__: asked.append(config.budget_seconds))
+    monkeypatch.setattr(parallel_search, "search", lambda config, *_, **__: asked.append(config.budget.seconds))
     parallel_search.search_in_parallel(config(budget_seconds=9.0), tmp_path, 1, resume=True)
-    assert asked == [pytest.approx(9.0 - search.load_trials(tmp_path / "trial-0000")["search_seconds"].max())]
+    assert asked == [pytest.approx(9.0 - search.load_trials(tmp_path / "population-0000")["search_seconds"].max())]
     assert 0 < asked[0] < 7.1
 
 
+@pytest.mark.slow
+def test_folders_of_earlier_versions_are_read_and_continued(tmp_path):
+    rows = parallel_search.search_in_parallel(config(), tmp_path, 2)
+    (tmp_path / "population-0000").rename(tmp_path / "trial-0000")
+    assert set(parallel_search.merge_trials(tmp_path)["folder"]) == {"trial-0000", "population-0001"}
+    with pytest.raises(ValueError, match="holds a search already"):
+        parallel_search.search_in_parallel(config(), tmp_path, 2)
+    again = parallel_search.search_in_parallel(config(), tmp_path, 2, resume=True)
+    pd.testing.assert_frame_equal(again.drop(columns="folder"), rows.drop(columns="folder"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0001", "trial-0000", "trials.csv"]
+
+
+@pytest.mark.slow
 def test_the_command_searches_with_several_populations(tmp_path, capsys):
     small = "--set population=2 --set train_difficulty=3 --set verify_cases=20 --set hidden=8 --set kernel=reference"
-    command = f"search --task access --budget 0.5 --trials 2 --jobs 1 --out {tmp_path / 'a'} {small}"
+    command = f"search --task access --budget 0.5 --populations 2 --jobs 1 --out {tmp_path / 'a'} {small}"
     assert main(command.split()) == 0
     printed = capsys.readouterr()
     assert "2 of 2: seed 1:" in printed.err and str(tmp_path / "a" / "trials.csv") in printed.out
@@ -56,6 +71,7 @@ def test_the_command_searches_with_several_populations(tmp_path, capsys):
     assert "resume it" in capsys.readouterr().err
     assert main([*command.split(), "--resume", "--slurm", "partition=main"]) == 2
     assert "the launcher is local" in capsys.readouterr().err
+    assert make_parser().parse_args("search --task access --trials 2".split()).populations == 2, "its former name"
 
 
 def test_where_there_is_no_slurm_it_says_so(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_programs_of_some_runs(execute, tmp_path):
 
 @pytest.mark.slow
 def test_programs_of_no_runs(execute, tmp_path, monkeypatch):
-    monkeypatch.setattr("nram.report.curves.save", lambda *_: [])  # the published figures again: written once is enough
+    monkeypatch.setattr("nram.report.style.save", lambda *_: [])  # the published figures again: written once is enough
     (tmp_path / "work" / "none").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
     shown = execute(results_folder="none", figures_folder="figures")

@@ -1,4 +1,4 @@
-"""Whatever is put in, thousands of times: a result that is right, or a ValueError in one line. Never anything else."""
+"""Thousands of inputs, most of them wrong: each gives a right result or a ValueError of one line, and nothing else."""
 
 import json
 import tempfile
@@ -12,12 +12,13 @@ from test_model import random_machine, write_run
 
 import nram
 from nram import tasks
-from nram.__main__ import parse_override
-from nram.experiments.reproduce import parse_overrides
+from nram.arguments import json_object, setting
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import produce
 from nram.results.weights import weights_bytes
 from nram.training.config import TrainConfig
+
+pytestmark = pytest.mark.slow
 
 many = settings(max_examples=2000, deadline=None)
 MACHINES = {kind: random_machine(kind, hidden=4) for kind in ("mlp", "lstm")}
@@ -27,9 +28,36 @@ def one_line(error):
     assert str(error) and "\n" not in str(error)
 
 
+@many
+@given(
+    st.sampled_from(tasks.KEYS),
+    st.lists(st.integers(-1, 12) | st.sampled_from([-(2**63), 40]), max_size=4),
+    st.integers(-1, 60) | st.sampled_from([2.5, None, "9", True]),
+    st.sampled_from([torch.long, torch.long, torch.long, torch.int, torch.float]),
+    st.integers(0, 2**32),
+)
+def test_sample(key, difficulties, num_cells, dtype, seed):
+    task = tasks.get(key)
+    difficulty = torch.tensor(difficulties, dtype=torch.long)
+    right = dtype == torch.long and difficulties and type(num_cells) is int
+    right = right and min(difficulties) >= task.min_difficulty and num_cells >= task.min_cells(max(difficulties))
+    generator = torch.Generator().manual_seed(seed)
+    if not right:
+        with pytest.raises(ValueError) as caught:
+            task.sample(difficulty.to(dtype), num_cells, generator)
+        return one_line(caught.value)
+    batch = task.sample(difficulty, num_cells, generator)
+    assert batch.memory.shape == batch.target.shape == batch.mask.shape == (len(difficulties), num_cells)
+    assert 0 <= batch.memory.min() <= batch.memory.max() < num_cells
+    assert batch.mask.any(-1).all() and batch.limit.tolist() == [task.limit(each) for each in difficulties]
+    for memory, target, mask, each in zip(batch.memory, batch.target, batch.mask, difficulties, strict=True):
+        solved = torch.tensor(task.solve(memory.tolist(), each))
+        assert torch.equal(solved[mask], target[mask]) and torch.equal(memory[~mask], target[~mask])
+
+
 @st.composite
 def instances(draw):
-    """A memory and limits, nearly always with something wrong about one of them."""
+    """A memory and limits; one of them is nearly always wrong."""
     batch, num_cells = draw(st.integers(0, 3)), draw(st.integers(0, 6))
     cells = st.integers(*draw(st.sampled_from([(0, max(num_cells - 1, 0)), (-1, num_cells), (-(2**63), 2**63 - 1)])))
     rows = draw(st.lists(st.lists(cells, min_size=num_cells, max_size=num_cells), min_size=batch, max_size=batch))
@@ -86,7 +114,7 @@ def run_folder(tmp_path_factory):
 @many
 @given(data=st.data())
 def test_load(run_folder, data):
-    """A run's folder in which one file was changed, cut off or replaced."""
+    """One file of a run's folder is changed, cut off or replaced."""
     config, weights = (run_folder / "config.json").read_bytes(), (run_folder / "weights.safetensors").read_bytes()
     expected = nram.load(run_folder)
     change = data.draw(st.sampled_from(["setting", "config", "weights", "cut", "flip"]))
@@ -116,40 +144,13 @@ def test_load(run_folder, data):
     assert machine.run(torch.tensor([[0, 1, 2]]), torch.tensor([2])).shape == (1, 3)
 
 
-@many
-@given(
-    st.sampled_from(tasks.KEYS),
-    st.lists(st.integers(-1, 12) | st.sampled_from([-(2**63), 40]), max_size=4),
-    st.integers(-1, 60) | st.sampled_from([2.5, None, "9", True]),
-    st.sampled_from([torch.long, torch.long, torch.long, torch.int, torch.float]),
-    st.integers(0, 2**32),
-)
-def test_sample(key, difficulties, num_cells, dtype, seed):
-    task = tasks.get(key)
-    difficulty = torch.tensor(difficulties, dtype=torch.long)
-    right = dtype == torch.long and difficulties and type(num_cells) is int
-    right = right and min(difficulties) >= task.min_difficulty and num_cells >= task.min_cells(max(difficulties))
-    generator = torch.Generator().manual_seed(seed)
-    if not right:
-        with pytest.raises(ValueError) as caught:
-            task.sample(difficulty.to(dtype), num_cells, generator)
-        return one_line(caught.value)
-    batch = task.sample(difficulty, num_cells, generator)
-    assert batch.memory.shape == batch.target.shape == batch.mask.shape == (len(difficulties), num_cells)
-    assert 0 <= batch.memory.min() <= batch.memory.max() < num_cells
-    assert batch.mask.any(-1).all() and batch.limit.tolist() == [task.limit(each) for each in difficulties]
-    for memory, target, mask, each in zip(batch.memory, batch.target, batch.mask, difficulties, strict=True):
-        solved = torch.tensor(task.solve(memory.tolist(), each))
-        assert torch.equal(solved[mask], target[mask]) and torch.equal(memory[~mask], target[~mask])
-
-
 FIELDS = sorted(TrainConfig.__dataclass_fields__)
 NUMBERS = st.integers(-3, 60) | st.floats(0, 2) | st.sampled_from([10**400, -(10**30), 1e308, 2**64])
 VALUES = JSON | NUMBERS | st.lists(NUMBERS, min_size=2, max_size=2) | st.sampled_from([*tasks.KEYS, "lstm", "cpu"])
 
 
 def as_taken(value, kind):
-    """A setting's value as the configuration holds it: numbers may be floats, lists are tuples of them."""
+    """A setting's value as the configuration holds it: lists are tuples of floats, integers may be floats."""
     return tuple(map(float, value)) if isinstance(value, list) else float(value) if kind is float else value
 
 
@@ -179,7 +180,7 @@ def test_configuration(changes, key):
 @example("hidden=" + "9" * 5_000)
 def test_overrides_of_the_command_line(text):
     try:
-        name, value = parse_override(text)
+        name, value = setting(text)
     except ValueError as error:
         assert "=" not in text
         return one_line(error)
@@ -197,6 +198,6 @@ def test_overrides_of_the_command_line(text):
 @example("0\n")
 def test_overrides_of_the_runner(text):
     try:
-        assert isinstance(parse_overrides(text), dict)
+        assert isinstance(json_object(text), dict)
     except ValueError as error:
         one_line(error)

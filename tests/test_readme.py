@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from nram import results, tasks
-from nram.experiments import studies
+from nram.experiments import study_tables
 
 README = (results.CHECKOUT / "README.md").read_text(encoding="utf-8")
 PACKAGE = results.CHECKOUT / "nram"
@@ -53,7 +53,7 @@ def test_every_row_of_deviations_names_what_exists():
 
 def test_the_tables_are_those_of_the_recorded_runs():
     recorded = results.CHECKOUT / "results" / "recorded"
-    tables = results.readme_tables(results.load_runs(recorded)) | studies.readme_tables(recorded / "studies")
+    tables = results.readme_tables(results.load_runs(recorded)) | study_tables.readme_tables(recorded / "studies")
     assert len(tables) == 4
     for name, expected in tables.items():
         (block,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)

@@ -10,15 +10,15 @@ from test_report import executed_notebook
 
 from nram import results, tasks
 from nram.__main__ import main
-from nram.experiments import reproduce
+from nram.experiments.reproduce import TASK_NOTEBOOK
 from nram.report import recorded
 
 EXECUTED = sorted((recorded.RECORDED / "notebooks").glob("*.ipynb"))
 
 
 def test_every_notebook_has_an_executed_copy():
-    wanted = {path.stem for path in reproduce.NOTEBOOKS.glob("*.ipynb")} - {reproduce.TASK_NOTEBOOK}
-    wanted |= {f"{reproduce.TASK_NOTEBOOK}-{key}" for key in tasks.KEYS}
+    wanted = {path.stem for path in results.NOTEBOOKS.glob("*.ipynb")} - {TASK_NOTEBOOK}
+    wanted |= {f"{TASK_NOTEBOOK}-{key}" for key in tasks.KEYS}
     assert {path.stem for path in EXECUTED} == wanted
 
 
@@ -44,7 +44,7 @@ def test_copies_are_whole_small_and_clean(path):
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
 def test_copies_are_of_the_present_sources(path):
     """Cell by cell, but for the parameters that were given."""
-    source = nbformat.read(reproduce.NOTEBOOKS / f"{path.stem.partition('-')[0]}.ipynb", as_version=4)
+    source = nbformat.read(results.NOTEBOOKS / f"{path.stem.partition('-')[0]}.ipynb", as_version=4)
     cells = nbformat.read(path, as_version=4).cells
     executed = [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     assert executed == [cell.source for cell in source.cells], f"python -m nram recorded {path.stem.partition('-')[0]}"
@@ -86,6 +86,7 @@ def test_pictures_keep_their_size_and_look():
     assert max(abs(a - b) for a, b in pairs) <= 8
 
 
+@pytest.mark.slow
 def test_a_small_set_of_runs(tmp_path):
     """One task's notebook on one run, as the command executes it."""
     runs = tmp_path / "runs"

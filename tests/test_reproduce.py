@@ -2,7 +2,6 @@
 leaves."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,9 @@ import torch
 from test_results import sweep
 
 from nram import TrainConfig, results
+from nram.__main__ import main
+from nram.arguments import setting, setting_text, task_keys
+from nram.experiments import notebooks as executing
 from nram.experiments import reproduce
 from nram.results import files
 
@@ -111,6 +113,7 @@ def log(notebooks):
     return (notebooks / "log.txt").read_text().split() if (notebooks / "log.txt").exists() else []
 
 
+@pytest.mark.slow
 def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(notebooks, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -169,7 +172,7 @@ def test_what_counts_as_done(notebooks):
     def is_done(config=configs["copy"], **parameters):
         commands = dict.fromkeys(["copy", *reproduce.SUMMARIES], "")
         (job,), _ = reproduce.make_jobs({"copy": config}, PARAMETERS | parameters, commands, runs.parent, notebooks)
-        return reproduce.is_done(job)
+        return job.is_done()
 
     assert not is_done()
     made = next((notebooks / "made").iterdir())
@@ -183,6 +186,7 @@ def test_what_counts_as_done(notebooks):
     assert not is_done(configs["copy"] | {"seed": 4}), "another seed is another run"
 
 
+@pytest.mark.slow
 def test_a_broken_run_is_named_and_left_alone(notebooks):
     configs = prepare(notebooks, "copy")
     runs = notebooks.parent / "results" / "runs"
@@ -199,18 +203,20 @@ def test_a_broken_run_is_named_and_left_alone(notebooks):
 def test_a_parameter_that_the_notebook_does_not_have_is_an_error_before_anything_runs(notebooks):
     aside = notebooks / "aside.ipynb"
     with pytest.raises(ValueError, match="no parameter 'budget'; did you mean 'budget_seconds'. It has: task, seed"):
-        reproduce.execute(notebooks / "10_task.ipynb", aside, {"budget": 3}, threads=1, command="")
+        executing.execute(notebooks / "10_task.ipynb", aside, {"budget": 3}, threads=1, command="")
     with pytest.raises(ValueError, match="no parameter 'x'. It has: none"):
-        reproduce.execute(notebooks / "00_machine.ipynb", aside, {"x": 3}, threads=1, command="")
+        executing.execute(notebooks / "00_machine.ipynb", aside, {"x": 3}, threads=1, command="")
     assert not aside.exists() and log(notebooks) == []
 
 
+@pytest.mark.slow
 def test_a_notebook_that_leaves_early_is_not_done(notebooks):
     path = write_notebook(notebooks / "leaves.ipynb", ["import sys; sys.exit()", "print('never')"])
     with pytest.raises(RuntimeError, match="leaves.ipynb ended before its cell 1"):
-        reproduce.execute(path, notebooks / "aside.ipynb", {}, threads=1, command="")
+        executing.execute(path, notebooks / "aside.ipynb", {}, threads=1, command="")
 
 
+@pytest.mark.slow
 def test_a_kernel_that_does_not_start_is_tried_once_more(notebooks, monkeypatch):
     from jupyter_client.manager import AsyncKernelManager
 
@@ -224,7 +230,7 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(notebooks, monkeypatch)
 
     monkeypatch.setattr(AsyncKernelManager, "start_kernel", start_kernel)
     aside = notebooks / "aside.ipynb"
-    reproduce.execute(notebooks / "00_machine.ipynb", aside, {}, threads=1, command="")
+    executing.execute(notebooks / "00_machine.ipynb", aside, {}, threads=1, command="")
     assert executed_text(aside) == "machine\n"
     assert len(attempts) == 2 and attempts[0] != attempts[1] and all(os.path.isabs(path) for path in attempts)
     assert not any(Path(path).parent.exists() for path in attempts), "the folders of sockets are removed"
@@ -232,16 +238,17 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(notebooks, monkeypatch)
     attempts.clear()
     to_fail = 2
     with pytest.raises(RuntimeError, match="died before replying"):
-        reproduce.execute(notebooks / "00_machine.ipynb", aside, {}, threads=1, command="")
+        executing.execute(notebooks / "00_machine.ipynb", aside, {}, threads=1, command="")
     assert len(attempts) == 2
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_not_tried_again(notebooks):
     path = write_notebook(notebooks / "fails.ipynb", ["open('log.txt', 'a').write('once ')", "unknown_name"])
     with pytest.raises(Exception, match="unknown_name") as caught:
-        reproduce.execute(path, notebooks / "aside.ipynb", {}, threads=1, command="")
-    assert reproduce.describe(caught.value).error == "cell 1: NameError: name 'unknown_name' is not defined"
-    assert "\x1b" not in reproduce.describe(caught.value).detail
+        executing.execute(path, notebooks / "aside.ipynb", {}, threads=1, command="")
+    assert executing.describe(caught.value).error == "cell 1: NameError: name 'unknown_name' is not defined"
+    assert "\x1b" not in executing.describe(caught.value).detail
     assert log(notebooks) == ["once"]
 
 
@@ -263,7 +270,7 @@ def command(notebooks, *arguments):
     settings += ["--budget", str(PARAMETERS["budget_seconds"]), *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(
-        [sys.executable, "-m", "nram.experiments.reproduce", *settings],
+        [sys.executable, "-m", "nram", "reproduce", *settings],
         cwd=notebooks.parent,
         env=os.environ | {"PYTHONPATH": str(results.CHECKOUT)},
         start_new_session=True,
@@ -289,6 +296,7 @@ def wait_until(condition, seconds=60.0):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks up processes in /proc")
 def test_the_end_of_the_runner_is_the_end_of_its_children_and_the_next_call_goes_on(notebooks):
     prepare(notebooks, "copy", "swap")
@@ -323,9 +331,9 @@ def test_the_end_of_the_runner_is_the_end_of_its_children_and_the_next_call_goes
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_termination_is_an_exit_that_cleans_up(monkeypatch, number, exit_code):
-    monkeypatch.setattr(reproduce, "run", lambda options: os.kill(os.getpid(), number))
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_, **__: os.kill(os.getpid(), number))
     with pytest.raises(SystemExit) as caught:
-        reproduce.main([])
+        main(["reproduce"])
     assert caught.value.code == exit_code
 
 
@@ -333,28 +341,41 @@ def test_termination_is_an_exit_that_cleans_up(monkeypatch, number, exit_code):
     ("arguments", "message"),
     [
         (["--tasks", "copy swop"], "swap"),
-        (["--budget", "-1"], "budget_seconds must not be negative"),
+        (["--budget", "-1"], "budget_seconds must be at least 0"),
         (["--overrides", '{"popul": 3}'], "unknown setting 'popul'"),
         (["--overrides", '{"seed": 3}'], "seed is an option of its own"),
         (["--overrides", "[1]"], "must be a JSON object"),
         (["--overrides", "{"], "no JSON"),
+        (["--set", "popul=3"], "unknown setting 'popul'"),
+        (["--set", "device=cuda"], "device is an option of its own: --device"),
+        (["--set", "hidden"], "NAME=VALUE"),
         (["--table-only"], "is no folder of runs"),
     ],
 )
 def test_a_wrong_request_is_one_line(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    assert reproduce.main([*arguments, "--results", str(tmp_path / "results")]) == 2
+    try:
+        code = main(["reproduce", *arguments, "--results", str(tmp_path / "results")])
+    except SystemExit as exit:  # argparse's
+        code = exit.code
+    assert code == 2
     printed = capsys.readouterr()
     assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""
     assert not (tmp_path / "results").exists()
 
 
 def test_tasks_are_keys_with_spaces_or_commas_between():
-    assert reproduce.parse_tasks("copy swap,copy") == ["copy", "swap"]
-    assert len(reproduce.parse_tasks("all")) == 10 == len(reproduce.parse_tasks(" "))
+    assert task_keys("copy swap,copy") == ["copy", "swap"]
+    assert len(task_keys("all")) == 10 == len(task_keys(" "))
 
 
-def test_overrides_reach_configuration_notebook_and_command(notebooks, monkeypatch):
+@pytest.mark.parametrize("value", [4, 0.5, None, True, [1, 2.5], "reference", "4", "null", "a b=c"])
+def test_a_setting_in_a_command_reads_as_it_was(value):
+    assert setting(setting_text("name", value)) == ("name", value)
+
+
+@pytest.mark.parametrize("given", [["--set", "population=4"], ["--overrides", '{"population": 4}']])
+def test_settings_reach_configuration_notebook_and_command(monkeypatch, given):
     seen = {}
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
@@ -364,17 +385,16 @@ def test_overrides_reach_configuration_notebook_and_command(notebooks, monkeypat
 
     monkeypatch.setattr(reproduce, "reproduce", record)
     overrides = {"population": 4}
-    arguments = ["--tasks", "copy", "--budget", "5", "--overrides", json.dumps(overrides), "--max-complexity", "7"]
-    arguments += ["--jobs", "1", "--threads", "2"]
-    assert reproduce.main(arguments) == 0
+    arguments = ["--tasks", "copy", "--budget", "5", "--max-complexity", "7", "--jobs", "1", "--threads", "2"]
+    assert main(["reproduce", *arguments, *given]) == 0
     expected = TrainConfig.for_task("copy", seed=0, budget_seconds=5.0, device="cpu", population=4).to_dict()
     assert seen["configs"] == {"copy": expected}
     thoroughness = {"cases": 1000, "max_complexity": 7}
     settings = {"seed": 0, "budget_seconds": 5.0, "device": "cpu", "overrides": overrides}
     assert seen["parameters"] == settings | thoroughness
     assert seen["commands"]["copy"] == (
-        "python -m nram.experiments.reproduce --tasks copy --budget 5 --seed 0 --device cpu --cases 1000 --max-complexity 7 "
-        "--overrides '{\"population\": 4}'"
+        "python -m nram reproduce --tasks copy --budget 5 --seed 0 --device cpu --cases 1000 --max-complexity 7 "
+        "--set population=4"
     )
     assert seen["parallel"] == 1 and seen["threads"] == 2
 
@@ -384,7 +404,7 @@ def test_sockets_have_short_paths(tmp_path, monkeypatch):
     deep.mkdir()
     for place in (Path("/tmp"), deep):
         monkeypatch.setattr("tempfile.tempdir", str(place))
-        folder = Path(reproduce.socket_folder())
-        assert folder.is_dir() and len(str(folder / "kernel-10")) <= reproduce.SOCKET_PATH
+        folder = Path(executing.socket_folder())
+        assert folder.is_dir() and len(str(folder / "kernel-10")) <= executing.SOCKET_PATH
         folder.rmdir()
     assert not list(deep.iterdir())

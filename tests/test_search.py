@@ -24,6 +24,7 @@ def finished(tmp_path_factory):
     return folder, trials
 
 
+@pytest.mark.slow
 def test_every_started_seed_leaves_a_row_and_every_solved_one_its_machine(finished):
     folder, trials = finished
     assert trials["trial"].sort_values().tolist() == list(range(len(trials)))
@@ -36,6 +37,7 @@ def test_every_started_seed_leaves_a_row_and_every_solved_one_its_machine(finish
     assert torch.equal(produced[batch.mask], batch.target[batch.mask])
 
 
+@pytest.mark.slow
 def test_a_search_is_resumed_after_a_kill_in_the_middle_of_a_row(finished, tmp_path):
     _, trials = finished
     folder = tmp_path / "access"
@@ -56,6 +58,7 @@ def test_a_search_is_resumed_after_a_kill_in_the_middle_of_a_row(finished, tmp_p
     assert not (folder / "machines" / ".staging-killed").exists()
 
 
+@pytest.mark.slow
 def test_a_search_whose_state_is_gone_draws_no_seed_twice(tmp_path):
     folder = tmp_path / "access"
     before = search.search(config(budget_batches=60), folder, progress=False)
@@ -65,6 +68,7 @@ def test_a_search_whose_state_is_gone_draws_no_seed_twice(tmp_path):
     assert after["trial"].is_unique and after["learning_rate"].is_unique and len(after) > len(before)
 
 
+@pytest.mark.slow
 def test_a_folder_is_not_mixed_up(finished):
     folder, _ = finished
     with pytest.raises(ValueError, match="holds a search already"):
@@ -88,6 +92,7 @@ def test_copies_are_no_seeds_and_solve_the_seed_they_stem_from():
     assert (rate["started"], rate["solved"]) == (3, 1)
 
 
+@pytest.mark.slow
 def test_a_search_of_another_version_is_not_added_to(tmp_path):
     folder = tmp_path / "access"
     search.search(config(budget_batches=10), folder, progress=False)

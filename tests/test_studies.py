@@ -8,12 +8,13 @@ import torch
 
 from nram import results, tasks
 from nram.__main__ import main
-from nram.experiments import studies, study_plans
+from nram.experiments import studies, study_plans, study_tables
 from nram.experiments.launch import launch
 from nram.report import curves
-from nram.training import loop as train
-from nram.training import population
 from nram.training.config import TrainConfig
+from nram.training.loop import train
+from nram.training.population import Population
+from nram.training.step import train_step
 
 TINY = {
     "task": "listk",
@@ -45,11 +46,12 @@ def tiny(**changes):
 
 def rows_of(config, left_out=()):
     rows = []
-    train.train(config, progress=False, left_out=left_out, on_trial=lambda row, machine: rows.append(dict(row)))
+    train(config, progress=False, left_out=left_out, on_trial=lambda trial, _: rows.append(dataclasses.asdict(trial)))
     frame = pd.DataFrame(rows).set_index("trial").sort_index()
     return frame.drop(columns=["seconds", "next_verification", "polished"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpening", [1.0, 3.0])
 def test_a_trial_depends_on_no_other(sharpening):
     together = rows_of(tiny(sharpening=sharpening))
@@ -59,6 +61,7 @@ def test_a_trial_depends_on_no_other(sharpening):
     pd.testing.assert_frame_equal(alone, together.loc[[2, 4]])
 
 
+@pytest.mark.slow
 def test_the_restart_rule_only_cuts_trials_short():
     cut, whole = rows_of(tiny()), rows_of(tiny(restarts=False))
     assert (cut["ended"] == "restarted").any() and (whole["ended"] != "restarted").all()
@@ -71,25 +74,27 @@ def test_the_restart_rule_only_cuts_trials_short():
 
 def test_a_seed_has_the_same_first_parameters_with_and_without_noise_and_entropy():
     task = tasks.get("listk")
-    plain = population.Population(tiny(), task)
+    plain = Population(tiny(), task).members.theta
     for changes in ({"noise_scale": 0.0}, {"entropy": (0.0, 0.0)}, {"curriculum": False}, {"activation_clip": None}):
-        assert torch.equal(population.Population(tiny(**changes), task).theta, plain.theta)
+        assert torch.equal(Population(tiny(**changes), task).members.theta, plain)
 
 
+@pytest.mark.slow
 def test_members_that_stay_keep_all_that_is_theirs():
-    members = population.Population(tiny(), tasks.get("listk"))
+    population = Population(tiny(), tasks.get("listk"))
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        population.train_step(members, generator)
-    before = {name: getattr(members, name).clone() for name in population.PER_MEMBER}
-    members.keep([1, 4])
-    assert len(members) == 2 and members.places.tolist() == [1, 4]
-    assert [members.row(member)["trial"] for member in range(2)] == [1, 4]
-    for name, value in before.items():
-        assert torch.equal(getattr(members, name), value[[1, 4]])
-    population.train_step(members, generator)
+        train_step(population, generator)
+    before = {name: value.clone() for name, value in population.members.tensors().items()}
+    population.keep([1, 4])
+    assert len(population) == 2 and population.members.place.tolist() == [1, 4]
+    assert [population.trial(member).trial for member in range(2)] == [1, 4]
+    for name, value in population.members.tensors().items():
+        assert torch.equal(value, before[name][[1, 4]]), name
+    train_step(population, generator)
+    members = population.members
     assert members.age.tolist() == [4, 4] and not torch.equal(members.theta, before["theta"][[1, 4]])
-    for name, value in members.params.items():
+    for name, value in population.machines.params.items():
         assert value.data_ptr() >= members.theta.data_ptr() and value.shape[0] == 2, name
 
 
@@ -100,9 +105,10 @@ def plan(monkeypatch):
     study = {"about": "for the tests", "batches": 40, "settings": settings}
     study["variants"] = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
     monkeypatch.setitem(study_plans.STUDIES, "tiny", study)
-    monkeypatch.setattr(studies, "BLOCK", 3)
+    monkeypatch.setattr(study_plans, "BLOCK", 3)
 
 
+@pytest.mark.slow
 def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_path):
     told = []
     whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, say=told.append)
@@ -148,6 +154,7 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     assert (tmp_path / "whole" / "tiny" / "trials.csv").stat().st_mtime_ns == finished
 
 
+@pytest.mark.slow
 def test_a_study_may_grow_setting_by_setting(plan, tmp_path):
     first = studies.run_study("tiny", tmp_path, seeds=1, only=["narrow"])
     assert first["setting"].unique().tolist() == ["narrow"]
@@ -174,14 +181,14 @@ def test_the_table_counts_every_started_seed():
     rows = {"setting": ["a"] * 4 + ["b"] * 4, "variant": ["x"] * 8, "batches": [10, 99, 20, 30, 5, 5, 5, 5]}
     rows |= {"trial": [0, 1, 2, 3] * 2, "solved": [True, False, True, True] + [False] * 4, "cpu_seconds": [900.0] * 8}
     rows |= {"fuzzy_error": [0.0, 0.0, 0.0, 0.0, 0.1, float("nan"), 0.0, 0.0]}
-    table = studies.study_table(pd.DataFrame(rows))
+    table = study_tables.study_table(pd.DataFrame(rows))
     assert table["started"].tolist() == [4, 4] and table["solved"].tolist() == [3, 0]
     assert table["batches"].tolist() == [159, 20] and table["batches_median"][0] == 20
     assert table["per_cpu_hour"].tolist() == [3, 0]
-    shown = studies.study_markdown(table)
+    shown = study_tables.study_markdown(table)
     assert "| a | 4 | 3 | 75% | 30.1 to 95.4% | 1 | 20 (15 to 25) | 60 | 3 |" in shown
     assert "| b | 4 | 0 | 0% | 0.0 to 49.0% | 2 | – | 60 | 0 |" in shown
-    assert "| a | 4 | 3 | 192 |" in studies.scaling_markdown(table)
+    assert "| a | 4 | 3 | 192 |" in study_tables.scaling_markdown(table)
 
 
 def test_seeds_are_compared_in_pairs():
@@ -190,7 +197,7 @@ def test_seeds_are_compared_in_pairs():
     rows = [("a", "with noise", trial, solved) for trial, solved in enumerate(with_noise)]
     rows += [("a", "no noise", trial, solved) for trial, solved in enumerate(no_noise)]
     trials = pd.DataFrame(rows, columns=["setting", "variant", "trial", "solved"])
-    (row,) = studies.paired(trials, "with noise", "no noise").to_dict("records")
+    (row,) = study_tables.paired(trials, "with noise", "no noise").to_dict("records")
     counts = {"both": 1, "only with noise": 6, "only no noise": 1, "neither": 2}
     assert row == {"setting": "a", **counts, "p_value": pytest.approx(2 * 8 / 128)}
 
@@ -202,7 +209,7 @@ def test_the_papers_noise_study_is_beside_ours():
         ("y", "with noise", False),
         ("z", "with noise", True),
     ]
-    table = studies.noise_table(pd.DataFrame(rows, columns=["setting", "variant", "solved"]))
+    table = study_tables.noise_table(pd.DataFrame(rows, columns=["setting", "variant", "solved"]))
     assert table["whose"].tolist() == ["paper", "paper", "ours"]
     ours = table.iloc[2]
     assert [ours[f"setting {n}"] for n in (1, 2, 3)] == [0.5, 0.0, 1.0] and ours["average"] == 0.5
@@ -223,12 +230,13 @@ def test_solved_by_batches_is_a_step_per_solved_seed():
 
 def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
     for name in study_plans.STUDIES:
-        plan = studies.configurations(name)
+        plan = study_plans.configurations(name)
         assert len({study_plans.BASE_SEED} | {config.seed for config in plan.values()}) == 1
         for config in plan.values():
-            assert not config.replacement and config.keep_going and config.trial_batches
-            for drawn in studies.DRAWN:
-                low, high = getattr(config, drawn)
+            assert not config.population.replacement and config.population.keep_going
+            assert config.population.trial_batches
+            for drawn in study_plans.DRAWN:
+                low, high = getattr(config.draws, drawn)
                 assert low == high
 
 
@@ -236,9 +244,10 @@ def test_hyperparameters_left_to_chance_are_an_error(plan, monkeypatch):
     settings = {"wide": TINY | {"learning_rate": [0.001, 0.01]}}
     monkeypatch.setitem(study_plans.STUDIES["tiny"], "settings", settings)
     with pytest.raises(ValueError, match="these are not: learning_rate"):
-        studies.configurations("tiny")
+        study_plans.configurations("tiny")
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
     command = ["study", "tiny", "--out", str(tmp_path), "--seeds", "2", "--batches", "20"]
     assert main(command) == 0
@@ -248,6 +257,7 @@ def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
     assert "valid: rates" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_calls_are_spread_over_processes():
     assert sorted(launch(pow, [(2, 3), (3, 2), (5, 1)], jobs=2)) == [5, 8, 9]
     with pytest.raises(TypeError):
@@ -255,8 +265,9 @@ def test_calls_are_spread_over_processes():
 
 
 def test_a_recorded_settings_hyperparameters_are_those_of_its_solved_seed():
-    config = studies.configurations("rates")["copy", "recipe"]
+    config = study_plans.configurations("rates")["copy", "recipe"]
     recorded = results.load_run(results.CHECKOUT / "results" / "recorded" / "copy")
     solved = recorded.trials[recorded.trials["solved"]].iloc[0]
-    assert config.learning_rate == (solved["learning_rate"],) * 2 and config.hidden == recorded.config["hidden"]
-    assert dataclasses.replace(config, seed=0).noise_eta == (solved["noise_eta"],) * 2
+    assert config.draws.learning_rate == (solved["learning_rate"],) * 2
+    assert config.draws.noise_eta == (solved["noise_eta"],) * 2
+    assert config.machine.hidden == recorded.config["hidden"]

@@ -20,7 +20,7 @@ WORDS = {"recorded": results.RECORDED, "mine": results.MINE}  # folders that a s
 class Side:
     """What one source knows of a task, by measure.
 
-    errors: (error, cases behind it; 0 if only the error was published). words: what Table 1 says, if it is not a
+    errors: (error, cases behind it; 0 if only the error was published). words: Table 1's verdict, if it is not a
     number. settings: those that are known.
     """
 
@@ -128,7 +128,7 @@ def _measured(row: pd.Series) -> Side:
 
 
 def compare_markdown(frame: pd.DataFrame) -> str:
-    """The frame of `compare` as a table; a task's first row names the settings that differ."""
+    """The frame of `compare` for reading; a task's first row names the settings that differ."""
     bounds = zip(frame["low"], frame["high"], strict=True)
     interval = ["–" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}" for low, high in bounds]
     shown = frame.assign(low=interval).rename(columns={"low": "95% interval"}).drop(columns="high")

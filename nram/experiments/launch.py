@@ -1,4 +1,4 @@
-"""Independent calls of one function, spread over processes of this computer or over a SLURM array."""
+"""Spread independent calls of one function over processes of this computer or over a SLURM array."""
 
 import multiprocessing
 import os
@@ -25,15 +25,15 @@ def launch(
 ) -> Iterator:
     """What function(*arguments) returns for each of the calls, in the order in which they end.
 
-    launcher: "local", processes of this computer that share out its cores, or "slurm", one array of jobs. jobs: how
-    many at a time; 1 for "local" and as many as the cluster allows for "slurm", if it is None. A single local one is
-    this process. logs: the folder for SLURM's logs, which all nodes must see. slurm: options of sbatch, as submitit
-    names them (time in minutes, partition, cpus_per_task, gpus_per_node, ...).
+    launcher: "local", processes of this computer that share its cores, or "slurm", one array of jobs. jobs: how many at
+    a time; None means 1 for "local" and as many as the cluster allows for "slurm". A single local job runs in this
+    process. logs: the folder for SLURM's logs, which all nodes must see. slurm: options of sbatch, as submitit names
+    them (time in minutes, partition, cpus_per_task, gpus_per_node, ...).
 
-    The function and its arguments must be picklable, and what it writes must make a second call with the same arguments
-    harmless: if one call fails, or this process is killed, the others go on, and all can be launched again. Raises what
-    the function raises; ValueError for an unknown launcher or option, or if submitit or SLURM is missing; OSError
-    naming the log of a SLURM job that failed.
+    The function and its arguments must be picklable, and a second call with the same arguments must be harmless: if one
+    call fails, or this process is killed, the others continue, and all can be launched again. Raises what the function
+    raises; ValueError for an unknown launcher or option, or if submitit or SLURM is missing; OSError for a SLURM job
+    that failed, naming its log.
     """
     if launcher not in LAUNCHERS:
         raise ValueError(f"unknown launcher {launcher!r}; valid: {', '.join(LAUNCHERS)}")

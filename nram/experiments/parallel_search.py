@@ -1,9 +1,9 @@
-"""A search as a list of independent trials: populations with seeds of their own, side by side or one after another.
+"""A search as a list of independent populations, side by side or one after another.
 
-Trial k is the search (`nram.experiments.search`) with the seed `config.seed` + k, in a folder of its own, `trial-000k`; it spends
-the whole budget. Nothing is shared between trials: which launcher runs them, how many at a time and in which order
-changes nothing but the time. A finished trial is not run again, a half-done one goes on. trials.csv holds the rows of
-all.
+Population k is the search (`nram.experiments.search`) with the seed `config.seed` + k, in its own folder
+`population-000k`; it spends the whole budget. Populations share nothing: where they run, how many at a time and in
+which order changes nothing but the time. A finished population is not run again, an unfinished one resumes. trials.csv
+holds the trials of all.
 """
 
 import json
@@ -16,32 +16,41 @@ from nram.experiments.launch import launch
 from nram.experiments.search import load_trials, search
 from nram.training.config import TrainConfig
 
-__all__ = ["merge_trials", "run_trial", "search_in_parallel"]
+__all__ = ["merge_trials", "run_population", "search_in_parallel"]
+
+FORMER = "trial"  # folders of earlier versions are named trial-000k
 
 
 def search_in_parallel(
-    config: TrainConfig, folder: str | Path, trials: int, *, resume: bool = False, say=lambda text: None, **launcher
+    config: TrainConfig,
+    folder: str | Path,
+    populations: int,
+    *,
+    resume: bool = False,
+    say=lambda text: None,
+    **launcher,
 ) -> pd.DataFrame:
-    """Run the trials 0 to `trials` - 1, or what is left of them: the frame of all their seeds.
+    """Run the populations 0 to `populations` - 1, or what is left of them: the frame of all their trials.
 
-    say(text) is told of every trial that has ended. launcher: how they are run (see `nram.experiments.launch.launch`). Raises
-    ValueError if the folder holds a search and `resume` is not set, or one of other settings.
+    say(text) is called whenever a population has ended. launcher: where they run (see
+    `nram.experiments.launch.launch`). Raises ValueError if the folder holds a search and `resume` is not set, or one of
+    other settings.
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds a search that is no list of trials: name another folder")
-    if not resume and any(folder.glob("trial-*")):
+        raise ValueError(f"{folder} holds a search that is no list of populations: name another folder")
+    if not resume and _population_folders(folder):
         raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
-    calls = [(config.replace(seed=config.seed + trial), folder / f"trial-{trial:04d}") for trial in range(trials)]
-    for done, text in enumerate(launch(run_trial, calls, logs=folder / "slurm", **launcher), start=1):
-        say(f"{done} of {trials}: {text}")
+    calls = [(config.replace(seed=config.seed + k), _population_folder(folder, k)) for k in range(populations)]
+    for done, text in enumerate(launch(run_population, calls, logs=folder / "slurm", **launcher), start=1):
+        say(f"{done} of {populations}: {text}")
     merged = merge_trials(folder)
     results.write_text(folder / "trials.csv", merged.to_csv(index=False))
     return merged
 
 
-def run_trial(config: TrainConfig, folder: Path) -> str:
-    """Run one trial, or what is left of its budget; what became of it, in words."""
+def run_population(config: TrainConfig, folder: Path) -> str:
+    """Search with one population, or with what is left of its budget; what became of it, in words."""
     mark = folder / "finished.json"
     if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget.seconds):
         begun = (folder / "trials.csv").exists()
@@ -54,9 +63,20 @@ def run_trial(config: TrainConfig, folder: Path) -> str:
 
 
 def merge_trials(folder: str | Path) -> pd.DataFrame:
-    """The rows of all trials in a folder, finished or not. Raises FileNotFoundError if there is none."""
-    folders = sorted(path for path in Path(folder).glob("trial-*") if (path / "trials.csv").exists())
+    """The trials of all populations in a folder, finished or not. Raises FileNotFoundError if there are none."""
+    folders = [each for each in _population_folders(Path(folder)) if (each / "trials.csv").exists()]
     if not folders:
-        raise FileNotFoundError(f"{folder} holds no trials of a search")
+        raise FileNotFoundError(f"{folder} holds no populations of a search")
     frames = [load_trials(each).assign(folder=each.name) for each in folders]
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _population_folder(folder: Path, number: int) -> Path:
+    former = folder / f"{FORMER}-{number:04d}"
+    return former if former.is_dir() else folder / f"population-{number:04d}"
+
+
+def _population_folders(folder: Path) -> list[Path]:
+    """The folders of the populations that have begun, by number."""
+    found = [*folder.glob("population-*"), *folder.glob(f"{FORMER}-*")]
+    return sorted(found, key=lambda path: path.name.partition("-")[2])

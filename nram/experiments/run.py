@@ -4,10 +4,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 import tqdm
 
 from nram import kernels, model, results, tasks
-from nram.evaluate import Evaluation, evaluate
+from nram.evaluate import UNIFORM_COMPLEXITIES, Evaluation, evaluate
 from nram.tasks import Task
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
@@ -15,11 +16,11 @@ from nram.training.loop import train
 from nram.training.result import TrainResult
 from nram.training.verification import Verification
 
-__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "load", "measure_again", "run", "save"]
+__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "one_case", "restore", "run", "save"]
 
 
 def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
-    """Where the training of a run that is to be saved in `folder` keeps its state (see `nram.training.loop.train`)."""
+    """Where the training of a run in `folder` keeps its state (see `nram.training.loop.train`)."""
     settings = config.to_dict()
     name = results.run_name(settings) if name is None else name
     results.check_name(name)
@@ -31,7 +32,7 @@ def evaluate_result(
 ) -> Evaluation:
     """Evaluate what training found, with the time limit it was trained with; `sweep` goes to `evaluate`.
 
-    task: the task itself, where it is none of the ten. Raises ValueError if training found no machine.
+    task: the task itself if it is none of the ten. Raises ValueError if training found no machine.
     """
     config = result.config
     if result.machine is None:
@@ -56,10 +57,10 @@ def _bar(progress: bool):
 def save(
     folder: str | Path, result: TrainResult, evaluation: Evaluation, seconds: float, name: str | None = None, **origin
 ) -> Path:
-    """Write the run into `folder` (see `results.save_run`), remove its checkpoint; returns the run's folder.
+    """Write the run into `folder` (see `results.save_run`) and remove its checkpoint; returns the run's folder.
 
-    seconds: of training, since it was last taken up, and of evaluation. The checkpoint of a training that was
-    interrupted by hand stays, so that the next call can go on.
+    seconds: of evaluation, and of training since it was last resumed. A training that was interrupted by hand keeps its
+    checkpoint: the next call resumes from it.
     """
     config = result.config.to_dict()
     metrics = {
@@ -93,11 +94,11 @@ def save(
     return saved
 
 
-def load(folder: str | Path) -> tuple[TrainResult, Evaluation]:
+def restore(folder: str | Path) -> tuple[TrainResult, Evaluation]:
     """What training found and evaluation measured in a finished run. Errors as `results.load_run`.
 
-    Of a run of an earlier version: the configuration lacks settings that this one has no more (config.json has them),
-    and no trial has a parent.
+    For a run of an earlier version, settings removed since then are dropped (config.json has them), and no trial has a
+    parent.
     """
     saved = results.load_run(folder)
     trials = saved.trials if "parent" in saved.trials else saved.trials.assign(parent=-1)
@@ -127,20 +128,29 @@ def run(
     progress: bool = True,
     name: str | None = None,
     task: Task | None = None,
+    reuse: bool = True,
 ) -> Path:
-    """Train, evaluate and save; returns the run's folder. task: the task itself, where it is none of the ten.
+    """Train, evaluate and save; returns the run's folder. task: the task itself if it is none of the ten.
 
-    A finished run of the same configuration is reused; with a `name` for the folder, a run there is replaced. A
-    training of the same configuration that was interrupted is gone on with.
+    A finished run of the same configuration is returned as it is, unless `reuse` is False; with a `name` for the
+    folder, a run there is replaced. An interrupted training of the same configuration resumes.
     """
-    done = None if name is not None else results.find_run(folder, config.to_dict())
-    if done is not None:
-        return done
+    if reuse and name is None:
+        done = results.find_run(folder, config.to_dict())
+        if done is not None:
+            return done
     started = time.monotonic()
     result = train(config, progress=progress, task=task, checkpoint=checkpoint(folder, config, name))
     limited = task_of(config, task)
-    complexities = range(limited.min_difficulty, min(max_complexity, limited.max_difficulty or max_complexity) + 1)
-    evaluation = evaluate_result(result, cases=cases, complexities=complexities, progress=progress, task=task)
+    largest = min(max_complexity, limited.max_difficulty or max_complexity)
+    evaluation = evaluate_result(
+        result,
+        cases=cases,
+        progress=progress,
+        task=task,
+        complexities=range(limited.min_difficulty, largest + 1),
+        uniform_complexities=[each for each in UNIFORM_COMPLEXITIES if each <= largest],
+    )
     return save(folder, result, evaluation, time.monotonic() - started, name)
 
 
@@ -157,11 +167,28 @@ def evaluate_run(folder: str | Path, progress: bool = True, **sweep) -> Evaluati
     )
 
 
-def measure_again(folder: str | Path, progress: bool = True, **sweep) -> tuple[Path, Evaluation]:
-    """`evaluate_run`, stored in the run's folder in place of the old measurement: (folder, evaluation).
+def one_case(result: TrainResult, seed: int) -> tuple[dict[str, list[int]], list[bool]]:
+    """What a trained machine does with one fresh case at the train difficulty: (cells by what they are, output cells).
 
-    Weights, settings and what training left stay as they are; the provenance gets an entry "evaluation". Raises
-    ValueError for a run with an executed notebook, which would go on showing the old numbers.
+    The cells are the memory at the start, the target, and what the machine and its discretized form leave: M each.
+    """
+    examples = result.config.examples
+    difficulty, generator = torch.tensor([examples.train_difficulty]), torch.Generator().manual_seed(seed)
+    case = task_of(result.config).sample(difficulty, examples.num_cells, generator)
+    rows = {
+        "memory at start": case.memory,
+        "target": case.target,
+        "fuzzy": result.machine.run(case.memory, case.limit),
+        "discretized": result.machine.discretize().run(case.memory, case.limit),
+    }
+    return {name: cells[0].tolist() for name, cells in rows.items()}, case.mask[0].tolist()
+
+
+def measure_again(folder: str | Path, progress: bool = True, **sweep) -> tuple[Path, Evaluation]:
+    """`evaluate_run`, then replace the run's own measurement by the new one: (folder, evaluation).
+
+    Weights, settings and everything that training left stay; the provenance gets an entry "evaluation". Raises
+    ValueError for a run with an executed notebook, which would still show the old numbers.
     """
     folder = Path(folder).resolve()
     found = results.load_run(folder)

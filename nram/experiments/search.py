@@ -1,10 +1,10 @@
 """Random search over seeds and hyperparameters: every started seed leaves a row, whatever happens to the process.
 
-A search's folder holds config.json, trials.csv (one row per ended trial, appended as it ends), calls.csv (a row per
-call: command, commit, versions, device; a trial's `call` is the one in which it ended), machines/<trial>/ (config.json
-and weights of every solved trial, which `nram.load` reads) and checkpoint/ (the state of the population, saved
-every few seconds). A later search with the same settings goes on with the very members that were under way when the
-search before ended or was killed; a row that says "budget" or "interrupt" is then taken back.
+A search's folder holds config.json; trials.csv (a row per trial, appended as the trial ends); calls.csv (a row per
+call: command, commit, versions, device; a trial's `call` is the one in which it ended); machines/<trial>/ (config.json
+and weights of every solved trial, which `nram.load` reads); and checkpoint/ (the state of the population, saved every
+few seconds). A later search with the same settings resumes the members that were in training when the search before
+ended or was killed; on resuming, rows of cut-short trials ("budget", "interrupt") are deleted.
 """
 
 import json
@@ -25,15 +25,16 @@ from nram.training.population import Trial
 __all__ = ["load_trials", "search", "success_rate"]
 
 COLUMNS = (
-    "trial seed learning_rate output_scale stop_bias noise_eta entropy batches level rises error ended solved "
-    "fuzzy_error discretized_error parent seconds search_seconds call"
-).split()
+    *("trial", "seed", "learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy"),
+    *("batches", "level", "rises", "error", "ended", "solved", "fuzzy_error", "discretized_error"),
+    *("parent", "seconds", "search_seconds", "call"),
+)
 PER_CALL = ("budget_seconds", "budget_batches")  # settings that may differ when a search is resumed
-CUT_SHORT = ("budget", "interrupt")  # how trials ended that a later call goes on with
+CUT_SHORT = ("budget", "interrupt")  # how trials ended that a later call resumes
 
 
 def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, progress: bool = True) -> pd.DataFrame:
-    """Start seed after seed until the budget, which is this call's, is gone; the frame of all the search's trials.
+    """Start seed after seed until this call's budget is spent; the frame of all the search's trials.
 
     Raises ValueError if the folder holds a search and `resume` is not set, or one of other settings;
     `nram.results.files.Busy` if another process searches there.
@@ -51,7 +52,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
 
         def on_trial(trial: Trial, machine: Machine | None) -> None:
             if trial.trial in known:
-                return  # it ended after the last save of the state, before the process was killed
+                return  # the process was killed after this trial ended and before it saved its state
             if machine is not None:
                 _save_machine(folder / "machines" / str(trial.trial), settings, machine)
             row = trial.row() | {"seed": config.seed, "search_seconds": round(trial.seconds, 1), "call": call}
@@ -72,7 +73,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
 
 
 def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, int, int]:
-    """Make or continue a search's folder: (seconds and batches spent so far, number of the first trial)."""
+    """Make or continue a search's folder: (seconds spent so far, batches, number of the first trial)."""
     config_file, trials_file = folder / "config.json", folder / "trials.csv"
     if not config_file.exists():
         write_text(trials_file, ",".join(COLUMNS) + "\n")
@@ -86,16 +87,16 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
     if text.partition("\n")[0].split(",") != list(COLUMNS):
         raise ValueError(f"{trials_file} has the columns of another version: start a search in another folder")
     whole, _, torn = text.rpartition("\n")
-    if torn:  # killed while a row was being written: its trial ends again
+    if torn:  # the process was killed while it wrote a row: that trial ends again
         write_text(trials_file, whole + "\n")
     trials = load_trials(folder)
     saved = checkpoint.load("training")
-    if saved is None:  # none, or one that was made before states were saved: no number is drawn twice
+    if saved is None:  # no state to resume from: skip the numbers of every member that may have been in training
         return 0.0, 0, int(trials["trial"].max()) + 1 + settings["population"] if len(trials) else 0
     _, state = saved
     rows = state["population"]["trials"]
-    going_on = {row["trial"] for row in rows if row["ended"] == "running"}
-    cut_short = trials["ended"].isin(CUT_SHORT) & ~trials["solved"].astype(bool) & trials["trial"].isin(going_on)
+    running = {row["trial"] for row in rows if row["ended"] == "running"}
+    cut_short = trials["ended"].isin(CUT_SHORT) & ~trials["solved"].astype(bool) & trials["trial"].isin(running)
     if cut_short.any():
         lines = whole.splitlines()
         kept = [lines[0], *(line for line, drop in zip(lines[1:], cut_short, strict=True) if not drop)]
@@ -105,7 +106,7 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
 
 def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
     if folder.is_dir():
-        return  # saved, then killed before its row was written
+        return  # the process was killed after it saved this machine and before it wrote the row
     folder.parent.mkdir(exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
     write_bytes(staging / WEIGHTS, weights_bytes(machine.params, machine.task))
@@ -132,7 +133,7 @@ def _load_calls(folder: Path) -> pd.DataFrame | None:
 
 
 def load_trials(folder: str | Path) -> pd.DataFrame:
-    """A search's trials, one row per seed that ended, with the folder and what calls.csv says of where it ended."""
+    """A search's trials, one row per trial that ended, with the folder and the columns of calls.csv for its call."""
     folder = Path(folder)
     trials, calls = pd.read_csv(folder / "trials.csv", dtype={"rises": str}), _load_calls(folder)
     trials["folder"] = str(folder)
@@ -142,16 +143,16 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
 def success_rate(trials: pd.DataFrame) -> dict:
     """How often a started seed is solved: started, solved, rate, its interval, batches to solve (median, quartiles).
 
-    Trials that the end of the search cut short count as started and not solved: the rate is a lower bound then. Copies
-    are no seeds: one that is solved solves the seed that it stems from, which counts once.
+    Trials that the end of the search cut short count as started and not solved, which makes the rate a lower bound.
+    Copies of a member are not separate seeds: a solved copy solves the seed that it descends from, which counts once.
     """
     solved = trials[trials["solved"]]
-    numbered = trials.get("seed", pd.Series(0, trials.index))  # a list of searches numbers its trials seed by seed
+    search_seeds = trials.get("seed", pd.Series(0, trials.index))  # several populations number their trials alike
     parents = {}
     if "parent" in trials:
-        parents = dict(zip(zip(numbered, trials["trial"], strict=True), trials["parent"], strict=True))
+        parents = dict(zip(zip(search_seeds, trials["trial"], strict=True), trials["parent"], strict=True))
     seeds = set()
-    for search_seed, trial in zip(numbered[solved.index], solved["trial"], strict=True):
+    for search_seed, trial in zip(search_seeds[solved.index], solved["trial"], strict=True):
         while parents.get((search_seed, trial), -1) >= 0:
             trial = parents[search_seed, trial]
         seeds.add((search_seed, trial))

@@ -1,19 +1,26 @@
-"""The studies, as data: settings, variants of them, and for how many batches a seed is trained.
+"""The studies as data: settings, variants of them, and how many batches a seed is trained for.
 
-A setting names a task, whose recipe it takes (`nram.training.recipes`), or a recorded run of `results/recorded`, whose settings
-and whose solved seed's hyperparameters it takes; then what differs from these. Every setting is run with every variant.
-Whatever a seed would draw at random is fixed: to the recorded seed's value, or to the one given.
+A setting starts from a task's recipe (`nram.training.recipes`), or from a recorded run of `results/recorded`: its
+settings and the hyperparameters of its solved seed. Then it says what differs. Every setting is run with every variant.
+A study fixes whatever a seed would draw at random: to the recorded seed's value, or to the given one.
 """
 
+from nram import results
+from nram.training.config import TrainConfig
+
+__all__ = ["BASE_SEED", "DRAWN", "SEEDS", "STUDIES", "configurations"]
+
 SEEDS = 100
-BASE_SEED = 2000  # the configuration's: seeds that no search and no recorded run has used
+BASE_SEED = 2000  # the configuration's: no search and no recorded run has used these seeds
+BLOCK = 25  # trials in a population
+DRAWN = ("learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy")  # what a seed draws from bounds
 
 SOLVED = ("access", "increment", "copy", "reverse", "swap", "permutation", "listk", "walkbst")  # by the recorded runs
 
-# The three best of a search over ListK: 32 populations, 984 seeds with hyperparameters of their own, in machines of
-# several sizes, of which 7 were solved within 500 to 800 batches; then ten settings at or near those of the solved,
-# 32 seeds each.
-# Three READs in a timestep, a stop logit that lets machines run on at first, and a weak entropy bonus did most.
+# The three best settings of a search over ListK. It started 984 seeds in 32 populations, each seed with hyperparameters
+# of its own, in machines of several sizes; 7 were solved within 500 to 800 batches. Then it tried ten settings at or
+# near those of the solved seeds, 32 seeds each. Three READs in a timestep, a stop logit that lets machines run on at
+# first, and a weak entropy bonus helped most.
 LISTK = {
     "task": "listk",
     "loss": "expected",
@@ -88,3 +95,44 @@ STUDIES: dict[str, dict] = {
         },
     },
 }
+
+
+def configurations(
+    name: str, seeds: int | None = None, batches: int | None = None
+) -> dict[tuple[str, str], TrainConfig]:
+    """The configurations of a study by (setting, variant).
+
+    seeds, batches: how many, instead of the plan's. Raises ValueError for an unknown study and for a setting that
+    leaves a hyperparameter to chance.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"unknown study {name!r}; valid: {', '.join(STUDIES)}")
+    plan = STUDIES[name]
+    common = {
+        "seed": BASE_SEED,
+        "budget_seconds": 1e9,  # batches end a trial, not seconds
+        "keep_going": True,
+        "replacement": False,
+        "trial_batches": batches or plan["batches"],
+        "population": min(BLOCK, seeds or SEEDS),
+    }
+    return {
+        (setting, variant): _configuration({**own, **changes, **common})
+        for setting, own in plan["settings"].items()
+        for variant, changes in plan["variants"].items()
+    }
+
+
+def _configuration(settings: dict) -> TrainConfig:
+    settings = dict(settings)
+    if "recorded" not in settings:
+        config = TrainConfig.for_task(settings.pop("task"), **settings)
+    else:
+        run = results.load_run(results.RECORDED / settings.pop("recorded"))
+        solved = run.trials[run.trials["solved"]].iloc[0]
+        drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
+        config = TrainConfig.from_dict({**run.config, **drawn, **settings})
+    loose = [column for column in DRAWN if getattr(config.draws, column)[0] != getattr(config.draws, column)[1]]
+    if loose:
+        raise ValueError(f"a study's hyperparameters are fixed, these are not: {', '.join(loose)}")
+    return config

@@ -1,4 +1,4 @@
-"""The cost that training minimizes: the expected negative log-likelihood over stopping times (section 3)."""
+"""The cost that training minimizes: minus the expected log-likelihood over stopping times (section 3)."""
 
 from torch import Tensor
 

@@ -1,5 +1,7 @@
 """Programs as arrays of integers, run by compiled code: a timestep takes the same time however long the memory is."""
 
+from functools import cache
+
 import numpy as np
 
 from nram.machine.circuit import Layout
@@ -52,9 +54,15 @@ class Code:
         A negative number -t says that timestep t, counted from 1, has no row. The first call compiles, or loads what
         an earlier process compiled.
         """
-        from nram.program.compiled import run_batch  # imports Numba
-
-        return run_batch(
+        return _run_batch()(
             self.operations, self.first, self.moves, self.first_move, self.table, self.rows,
             self.num_registers, self.constants, memory, limit,
         )  # fmt: skip
+
+
+@cache
+def _run_batch():
+    """The compiled loop; the first call imports Numba. An import statement in `Code.run` would cost 2 us each time."""
+    from nram.program.compiled import run_batch
+
+    return run_batch

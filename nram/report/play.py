@@ -2,8 +2,8 @@
 
 import torch
 
-import nram
 from nram import program, tasks
+from nram.model import load
 from nram.report.tapes import execution
 
 __all__ = ["execute", "outcome", "watch"]
@@ -53,7 +53,7 @@ def execute(run, length: int, seed: int) -> tuple[tasks.Batch, list[program.Step
 
     run: a row of `results.load_runs`. A length below the task's smallest difficulty counts as that difficulty.
     """
-    machine = nram.load(run["folder"])
+    machine = load(run["folder"])
     task = tasks.get(machine.task).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
     difficulty = torch.tensor([max(length, task.min_difficulty)])
     generator = torch.Generator().manual_seed(seed)

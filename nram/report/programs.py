@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-import nram
 from nram import results, tasks
+from nram.model import Machine, load
 from nram.program import (
     PROVABLE,
     PUBLISHED,
@@ -34,7 +34,7 @@ from nram.program import (
     timesteps_per_second,
     try_lengths,
 )
-from nram.report import circuits, fuzzy_run
+from nram.report import circuits, fuzzy_run, tapes
 
 __all__ = [
     "Learned", "Picture", "Reenacted", "entropies", "entropies_picture", "entropy_table", "first_runs", "lengths_table",
@@ -56,7 +56,7 @@ class Picture(NamedTuple):
 
 
 def _execution_picture(steps: Sequence[Step], title: str, name: str, text: str) -> Picture:
-    return Picture(circuits.execution(steps, title), name, text)
+    return Picture(tapes.execution(steps, title), name, text)
 
 
 def _circuits_picture(title: str, numbered: dict[int, Circuit], name: str, text: str) -> Picture:
@@ -159,7 +159,7 @@ class Learned:
 
     task: tasks.Task
     run: pd.Series
-    machine: nram.Machine
+    machine: Machine
     whole: Program
     runs: Program | Tabulator
     shown: Program
@@ -209,7 +209,7 @@ def read_programs(
 
 
 def _read(run: pd.Series, generator: torch.Generator, example_difficulty: int, lstm_examples: int) -> Learned:
-    machine, task = nram.load(run["folder"]), _task_of(run)
+    machine, task = load(run["folder"]), _task_of(run)
     longest = int(run["train_difficulty"])
     if machine.controller_kind == "mlp":
         whole = runs = from_machine(machine)
@@ -289,7 +289,7 @@ def entropies(learned: dict[str, Learned], generator: torch.Generator, difficult
     frames = []
     for key, each in learned.items():
         batch = _example(each.task, difficulty, generator)
-        frame = fuzzy_run.record(each.machine, batch.memory[0], int(batch.limit[0])).entropy()
+        frame = fuzzy_run.run_fuzzy(each.machine, batch.memory[0], int(batch.limit[0])).entropy()
         frames.append(frame.assign(task=key, run=each.task.title))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -308,7 +308,7 @@ def entropy_table(learned: dict[str, Learned], bits: pd.DataFrame) -> pd.DataFra
 
 def entropies_picture(bits: pd.DataFrame) -> Picture:
     """The entropies over time, a panel per machine."""
-    return Picture(circuits.entropies(bits), "entropy", "Mean entropies over a run of each task's machine.")
+    return Picture(fuzzy_run.entropies(bits), "entropy", "Mean entropies over a run of each task's machine.")
 
 
 def verdict_lines(

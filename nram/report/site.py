@@ -7,7 +7,8 @@ import jinja2
 import pandas as pd
 
 from nram import results, tasks
-from nram.experiments import studies
+from nram.experiments.studies import load_study
+from nram.experiments.study_tables import study_table
 from nram.report import curves, recorded
 from nram.report.notebook_pages import write_notebook_pages
 from nram.report.traces import traces
@@ -118,7 +119,7 @@ def _success_rates(runs: Path, frame: pd.DataFrame) -> list[dict]:
     """
     folder, study = runs / results.STUDIES / "rates", {}
     if (folder / "provenance.json").is_file():
-        study = studies.study_table(studies.load_study(folder)).set_index("setting").to_dict("index")
+        study = study_table(load_study(folder)).set_index("setting").to_dict("index")
     rows = []
     for key in tasks.KEYS:
         of_task = frame[frame["task"] == key]

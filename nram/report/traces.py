@@ -4,8 +4,8 @@ import inspect
 
 import torch
 
-import nram
 from nram import program, results, tasks
+from nram.model import load
 from nram.program import Circuit, Program, Step
 from nram.report.circuits import places, wires
 
@@ -25,7 +25,7 @@ def traces(runs: dict, seed: int = 0) -> list[dict]:
 
 
 def _entry(key: str, run, seed: int) -> dict:
-    machine = nram.load(run["folder"])
+    machine = load(run["folder"])
     task = tasks.get(key).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
     batches = _examples(task, seed)
     longest = max(int(run["train_difficulty"]), *DIFFICULTIES)

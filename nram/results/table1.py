@@ -82,9 +82,9 @@ def reached(table: pd.DataFrame) -> pd.DataFrame:
     """Whether ours is as good as the paper's, in every cell of `table1`: True, False, or None if that is open.
 
     Columns: task, train_error, generalization, discretization. A smaller or equal error reaches the paper's. "Perfect"
-    reaches everything, and nothing else reaches "perfect". Where the paper gives other words, a run that misses its
-    train error misses them too; a run that meets it leaves generalization open and reaches discretization, since the
-    paper's words there report discretized machines that fail. None, too, where nothing was run.
+    reaches everything, and nothing else reaches "perfect". Where the paper gives other words, not numbers, a run that
+    misses its train error misses them too. A run that meets it leaves generalization open, and reaches discretization:
+    there the paper's words report discretized machines that fail. None, too, where nothing was run.
     """
     columns = ["task", *JUDGED]
     rows = [[row["task"], *_reached_cells(row)] for row in table.to_dict("records")]

@@ -34,7 +34,7 @@ class Checkpoint:
     settings: dict
 
     def locked(self):
-        """A context that holds the folder for this process. Raises `nram.results.files.Busy` if another one trains there."""
+        """A context that holds the folder for this process. Raises `files.Busy` if another one trains there."""
         return locked(self.folder, "training", wait=WAIT_SECONDS)
 
     def save(self, name: str, tensors: dict[str, Tensor], state: dict) -> None:

@@ -3,7 +3,7 @@
 Names are the flat ones of `nram.training.settings`.
 """
 
-# The seeds of WalkBST that came far had a weak output layer at first. The limit allows two timesteps per node or element.
+# The seeds of WalkBST that came far began with a weak output layer. The limit allows two timesteps per node or element.
 WEAK_AT_FIRST = {
     "repetitions": 3,
     "population": 32,
@@ -50,8 +50,8 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.006),
         "output_scale": (0.5, 1.5),
     },
-    # Three of each module and a stop that is unlikely at first raise the rate of solved seeds. With the cost of footnote
-    # 4 many more seeds with little gradient noise are solved (`nram study gradient_noise`, `gradient_noise_marginal`).
+    # Three of each module and a stop that is unlikely at first raise the rate of solved seeds. With the cost of
+    # footnote 4 many more seeds with little gradient noise are solved (`nram study gradient_noise_marginal`).
     "listk": {
         "repetitions": 3,
         "hidden": 64,

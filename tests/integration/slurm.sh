@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A SLURM cluster of one node, made for the occasion, and a small search and a small study through it.
+# Starts a SLURM cluster of one node and runs a small search and a small study through it.
 #
-# Needs root, Debian's packages slurm-wlm and munge, and the environment in .venv. Not part of .ci/run: takes minutes.
-# What it makes lies in a temporary folder and is removed; the daemons are stopped.
+# Needs root, Debian's packages slurm-wlm and munge, and the environment in .venv. Takes minutes; .ci/run leaves it out.
+# Works in a temporary folder, removes it, and stops the daemons.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -70,9 +70,9 @@ done
 sinfo
 sinfo | grep -q idle
 
-# A search of three trials: the same list by SLURM's array and by local processes.
+# A search of three populations: the same list by SLURM's array and by local processes.
 
-small=(--task access --trials 3 --budget 10 --quiet --set population=4 --set train_difficulty=4 --set verify_cases=40)
+small=(--task access --populations 3 --budget 10 --quiet --set population=4 --set train_difficulty=4 --set verify_cases=40)
 search() { "$python" -m nram search "${small[@]}" "$@"; }
 
 search --out "$work/search" --launcher slurm --slurm partition=main 2>>"$log/search"
@@ -80,7 +80,7 @@ search --out "$work/search" --launcher slurm --slurm partition=main 2>>"$log/sea
 	import sys
 	from pathlib import Path
 	import nram
-	from nram.parallel_search import merge_trials
+	from nram.experiments.parallel_search import merge_trials
 	folder = Path(sys.argv[1])
 	trials = merge_trials(folder)
 	assert sorted(trials["seed"].unique()) == [0, 1, 2], trials["seed"].unique()
@@ -91,19 +91,19 @@ search --out "$work/search" --launcher slurm --slurm partition=main 2>>"$log/sea
 	print(f"the search: {len(trials)} seeds started by 3 jobs, {trials['solved'].sum()} solved")
 PYTHON
 
-# Finished trials are not run again.
-before=$(stat --format=%n:%Y "$work"/search/trial-*/*)
+# Finished populations are not run again.
+before=$(stat --format=%n:%Y "$work"/search/population-*/*)
 search --out "$work/search" --launcher slurm --resume 2>>"$log/search" >/dev/null
-[ "$(stat --format=%n:%Y "$work"/search/trial-*/*)" = "$before" ]
+[ "$(stat --format=%n:%Y "$work"/search/population-*/*)" = "$before" ]
 
-# A search that was begun on this computer and killed in the middle of a trial goes on in SLURM's array.
+# A search that began on this computer and was killed in a population's middle resumes in SLURM's array.
 timeout --signal=KILL 25 "$python" -m nram search "${small[@]}" --out "$work/killed" || [ $? -eq 137 ]
 ls "$work/killed"
-[ ! -e "$work/killed/trial-0002/finished.json" ]
+[ ! -e "$work/killed/population-0002/finished.json" ]
 search --out "$work/killed" --launcher slurm --resume 2>>"$log/search"
-[ "$(ls "$work"/killed/trial-*/finished.json | wc -l)" -eq 3 ]
+[ "$(ls "$work"/killed/population-*/finished.json | wc -l)" -eq 3 ]
 
-# A study, whose trials do not depend on the time they get: the same rows by either launcher.
+# A study: its trials do not depend on the time they get. Both launchers give the same rows.
 for launcher in slurm local; do
 	"$python" -m nram study rates --seeds 3 --batches 30 --quiet --out "$work/$launcher" --launcher $launcher --jobs 2 2>>"$log/search"
 done
@@ -111,7 +111,7 @@ done
 	import sys
 	from pathlib import Path
 	import pandas as pd
-	from nram.studies import load_study
+	from nram.experiments.studies import load_study
 	by_slurm, local = (load_study(Path(sys.argv[1]) / name / "rates").drop(columns="cpu_seconds") for name in ("slurm", "local"))
 	pd.testing.assert_frame_equal(by_slurm, local)
 	print(f"the study: the same {len(local)} rows by SLURM and by local processes")

@@ -1,0 +1,248 @@
+"""What the command line does: one function a command. Each returns its exit code, or None for 0."""
+
+import math
+import shlex
+import signal
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from nram import results, tasks
+from nram.arguments import setting_text
+from nram.experiments import compare, reproduce, verify
+from nram.experiments import run as experiment
+from nram.experiments.parallel_search import search_in_parallel
+from nram.experiments.search import search, success_rate
+from nram.experiments.studies import run_study
+from nram.experiments.study_tables import study_markdown, study_table
+from nram.experiments.workers import usable_cores
+from nram.training.config import TrainConfig
+
+OPTIONS = {"task": "--task", "seed": "--seed", "budget_seconds": "--budget", "device": "--device"}  # of settings
+
+
+def train_command(arguments: Namespace) -> None:
+    """Train on a task from scratch, measure the machine on fresh cases, save the run."""
+    config = config_of(arguments)
+    folder = experiment.run(
+        config,
+        arguments.out,
+        cases=arguments.cases,
+        max_complexity=arguments.max_complexity,
+        progress=not arguments.quiet,
+        name=arguments.name,
+    )
+    print(results.table1_markdown(results.table1(results.load_runs(arguments.out)).dropna(subset="train_error")))
+    print(f"run: {folder}")
+
+
+def evaluate_command(arguments: Namespace) -> None:
+    """Measure a finished run's machine on fresh cases."""
+    sweep = {"cases": arguments.cases, "seed": arguments.seed, "complexities": arguments.complexities}
+    if arguments.record:
+        if arguments.complexities:
+            raise ValueError("--record measures every complexity: give --max-complexity instead of --complexities")
+        config = results.load_run(arguments.run).config
+        sweep["complexities"] = range(tasks.get(config["task"]).min_difficulty, arguments.max_complexity + 1)
+        _, evaluation = experiment.measure_again(arguments.run, not arguments.quiet, **sweep)
+    else:
+        evaluation = experiment.evaluate_run(arguments.run, not arguments.quiet, **sweep)
+    print(results.to_markdown(evaluation.generalization))
+    if arguments.csv:
+        frame = evaluation.generalization.assign(**results.origin(results.load_run(arguments.run)))
+        frame.to_csv(arguments.csv, index=False)
+
+
+def verify_command(arguments: Namespace) -> int:
+    """Measure recorded runs on fresh cases and compare with what they claim; exit code 1 if a number moved."""
+    frame = verify.verify(
+        arguments.runs,
+        cases=arguments.cases,
+        max_complexity=arguments.max_complexity,
+        seed=arguments.seed,
+        progress=lambda folders: tqdm(folders, disable=arguments.quiet, desc="verifying", unit=" runs"),
+    )
+    print(verify.verify_markdown(frame))
+    if arguments.csv:
+        frame.to_csv(arguments.csv, index=False)
+    return 1 if frame["moved"].any() else 0
+
+
+def table_command(arguments: Namespace) -> None:
+    """Print the paper's Table 1 beside the runs of a folder."""
+    runs = results.load_runs(arguments.runs)
+    print(results.table1_markdown(results.table1(runs)))
+    if len(runs):
+        print()
+        print(results.effort_markdown(runs))
+
+
+def compare_command(arguments: Namespace) -> None:
+    """Print two runs, or two folders of runs, side by side: errors, and the interval of their difference."""
+    sources = arguments.sources
+    if not sources:
+        none_yet = not any(arguments.mine.glob("*/config.json"))
+        sources = ["paper", "recorded"] if none_yet else ["recorded", "mine", "paper"]
+    elif len(sources) != 2:
+        raise ValueError(f"compare takes two sources, not {len(sources)}")
+    if arguments.mine != results.MINE:
+        sources = [str(arguments.mine) if source == "mine" else source for source in sources]
+    frame = compare.compare(*sources)
+    if not len(frame):
+        raise ValueError(f"{sources[0]} and {sources[1]} have no task in common")
+    print(f"Errors; difference: {sources[1]} minus {sources[0]}\n\n{compare.compare_markdown(frame)}")
+    if not arguments.sources and none_yet:
+        print(f"There are no runs of yours in {arguments.mine} yet: make reproduce, or python -m nram reproduce")
+    if arguments.csv:
+        frame.to_csv(arguments.csv, index=False)
+
+
+def search_command(arguments: Namespace) -> None:
+    """Train populations for a budget, starting seed after seed; every trial leaves a row."""
+    config = config_of(arguments)
+    folder = arguments.out or Path("results/searches") / arguments.task
+    if not (arguments.populations or arguments.jobs or arguments.slurm) and arguments.launcher == "local":
+        trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
+    else:
+        launcher = launcher_of(arguments, minutes=config.budget.seconds / 60 + 15)
+        count = arguments.populations or 1
+        trials = search_in_parallel(config, folder, count, resume=arguments.resume, **launcher)
+    seconds = float(trials["search_seconds"].max())
+    print(results.to_markdown(pd.DataFrame([success_rate(trials) | {"seconds": seconds}])))
+    print(f"trials: {folder / 'trials.csv'}")
+
+
+def study_command(arguments: Namespace) -> None:
+    """Measure how often seeds are solved, under settings that differ in one thing each."""
+    trials = run_study(
+        arguments.name,
+        arguments.out,
+        seeds=arguments.seeds,
+        batches=arguments.batches,
+        only=arguments.only,
+        **launcher_of(arguments, minutes=24 * 60),
+    )
+    print(study_markdown(study_table(trials)))
+    print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")
+
+
+def reproduce_command(arguments: Namespace) -> int:
+    """Execute each task's notebook, which trains and measures, then the summary notebooks; print Table 1.
+
+    Finished runs of the same settings are not run again. Exit code 1 if a notebook failed.
+    """
+    if arguments.table_only:
+        print(results.table1_markdown(results.write_table1(arguments.results)))
+        return 0
+    exit_when_terminated()
+    overrides = settings_of(arguments, OPTIONS)
+    parameters = {"seed": arguments.seed, "budget_seconds": arguments.budget, "device": arguments.device}
+    configs = {key: TrainConfig.for_task(key, **parameters, **overrides).to_dict() for key in arguments.tasks}
+    threads = arguments.threads or max(1, usable_cores() // arguments.jobs)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        seconds = int(time.monotonic() - started)
+        print(text if "\n" in text else f"{seconds // 60:3d}:{seconds % 60:02d}  {text}", flush=True)
+
+    say(
+        f"{len(configs)} tasks, {arguments.jobs} at a time, {threads} threads each; "
+        f"at most {arguments.budget:g} s of training per task, then its evaluation"
+    )
+    failures = reproduce.reproduce(
+        configs,
+        {**parameters, "overrides": overrides, "cases": arguments.cases, "max_complexity": arguments.max_complexity},
+        arguments.results,
+        parallel=arguments.jobs,
+        threads=threads,
+        commands={key: _reproduce_one(key, arguments, overrides) for key in configs}
+        | dict.fromkeys(reproduce.SUMMARIES, "python -m nram reproduce"),
+        notebooks=arguments.notebooks,
+        say=say,
+    )
+    for name, error in failures.items():
+        print(f"FAILED {name}: {error}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _reproduce_one(task: str, arguments: Namespace, overrides: dict) -> str:
+    """The command that reproduces one task alone, for the provenance of its run."""
+    command = ["python", "-m", "nram", "reproduce", "--tasks", task]
+    command += ["--budget", f"{arguments.budget:g}", "--seed", str(arguments.seed), "--device", arguments.device]
+    command += ["--cases", str(arguments.cases), "--max-complexity", str(arguments.max_complexity)]
+    for name, value in overrides.items():
+        command += ["--set", setting_text(name, value)]
+    return shlex.join(command)
+
+
+def recorded_command(arguments: Namespace) -> None:
+    """Renew what this repository shows of its recorded runs: executed notebooks, the README's tables and picture."""
+    from nram.report import recorded
+
+    recorded.trace_picture(recorded.RECORDED / recorded.TRACED, recorded.RECORDED / "trace.png")
+    recorded.update_readme()
+    if not arguments.tables:
+        recorded.execute_notebooks(arguments.notebooks, say=lambda name: print(name, flush=True))
+
+
+def report_command(arguments: Namespace) -> None:
+    """Write a static site of a folder of runs: tables, curves, traces to step through, notebooks."""
+    from nram import report
+
+    print(report.build(arguments.runs or results.RECORDED, arguments.out))
+
+
+def benchmark_command(arguments: Namespace) -> None:
+    """Measure the speed of the fused machine beside the reference and the limits of this computer."""
+    from nram.experiments.speed import benchmark, cases, claims
+
+    measurements = benchmark.benchmark(
+        cases.QUICK if arguments.quick else cases.FULL,
+        with_compiled=arguments.compiled,
+        seeds=arguments.seeds if arguments.solve else (),
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(arguments.json, benchmark.to_json(measurements))
+    for title, frame in claims.tables(measurements).items():
+        print(f"\n{title}\n\n{results.to_markdown(frame)}", end="")
+
+
+# What several commands make of their options
+
+
+def config_of(arguments: Namespace) -> TrainConfig:
+    """The task's recommended settings, then the command line's options, then what --set says."""
+    settings = {"seed": arguments.seed, "budget_seconds": arguments.budget, "device": arguments.device}
+    return TrainConfig.for_task(arguments.task, **settings | settings_of(arguments, ("task",)))
+
+
+def settings_of(arguments: Namespace, taken) -> dict:
+    """What --set says. Raises ValueError for a name in `taken`: it has an option of its own."""
+    settings = getattr(arguments, "overrides", {}) | dict(arguments.set)
+    for name in settings:
+        if name in taken:
+            raise ValueError(f"{name} is an option of its own: {OPTIONS[name]}")
+    return settings
+
+
+def launcher_of(arguments: Namespace, minutes: float) -> dict:
+    """The options of `launch` and its callers; minutes: the time limit of a SLURM job if --slurm sets none."""
+    options = dict(arguments.slurm)
+    if arguments.launcher == "slurm":
+        options = {"time": math.ceil(minutes), **options}
+    say = (lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    return {"launcher": arguments.launcher, "jobs": arguments.jobs, "slurm": options, "say": say}
+
+
+def exit_when_terminated() -> None:
+    """From now on SIGTERM and SIGHUP raise SystemExit with 128 + their number, which lets everything clean up."""
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
+    for number in {signal.SIGTERM, hangup}:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
