@@ -207,7 +207,7 @@ def test_gradient_noise(execute, tmp_path, monkeypatch):
     fixed = {"learning_rate": 0.01, "output_scale": 1, "stop_bias": 0, "entropy": 0.01}
     tiny |= {name: [value] * 2 for name, value in fixed.items()}
     settings = {f"setting {n}": tiny | {"noise_eta": [n / 10] * 2} for n in (1, 2, 3)}
-    plan = {"about": "for the tests", "batches": 20, "settings": settings}
+    plan = {"about": "for the tests", "batches": 10, "settings": settings}
     plan["variants"] = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
     for name in ("gradient_noise", "gradient_noise_marginal", "ablations"):
         monkeypatch.setitem(studies.STUDIES, name, plan)
