@@ -78,9 +78,9 @@ def test_controller_and_history():
 @pytest.mark.parametrize("case", [*cases.FULL.cases, *cases.FULL.memory, *cases.cuda_cases()], ids=str)
 def test_every_example_runs_for_all_timesteps(case):
     config = replace(case, device="cpu").config("reference")
-    assert config.limit_slope == 0 and config.limit_offset == case.timesteps
-    assert (config.num_cells, config.extra_cells) == (case.num_cells, 0)
-    assert config.population * config.batch_size == case.population * case.batch
+    assert config.examples.limit_slope == 0 and config.examples.limit_offset == case.timesteps
+    assert (config.examples.num_cells, config.examples.extra_cells) == (case.num_cells, 0)
+    assert config.population.size * config.examples.batch_size == case.population * case.batch
 
 
 def test_the_plan_has_what_was_asked_for():

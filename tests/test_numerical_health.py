@@ -68,7 +68,7 @@ def test_violent_training_puts_nothing_into_the_metrics_that_is_no_number(tmp_pa
 
 def record(what, config, run, ended):
     """Put the outcome of the whole training into the table."""
-    row = what | {"batches": run.metrics["batches"], "members": config.population, "seeds": len(run.trials)}
+    row = what | {"batches": run.metrics["batches"], "members": config.population.size, "seeds": len(run.trials)}
     row |= {name: int(ended.get(name, 0)) for name in ("dead", "restarted", "solved", "budget")}
     row |= {"train_error": run.metrics["fuzzy_train_error"], "config_hash": run.provenance["config_hash"]}
     row |= {"command": f"NRAM_VIOLENT_BATCHES={BATCHES} {run.provenance['command']}"}
