@@ -144,18 +144,18 @@ def test_load(run_folder, data):
     assert machine.run(torch.tensor([[0, 1, 2]]), torch.tensor([2])).shape == (1, 3)
 
 
-FIELDS = sorted(TrainConfig.__dataclass_fields__)
+NAMES = sorted(TrainConfig.names())
 NUMBERS = st.integers(-3, 60) | st.floats(0, 2) | st.sampled_from([10**400, -(10**30), 1e308, 2**64])
 VALUES = JSON | NUMBERS | st.lists(NUMBERS, min_size=2, max_size=2) | st.sampled_from([*tasks.KEYS, "lstm", "cpu"])
 
 
 def as_taken(value, kind):
-    """A setting's value as the configuration holds it: lists are tuples of floats, integers may be floats."""
-    return tuple(map(float, value)) if isinstance(value, list) else float(value) if kind is float else value
+    """A setting's value as the configuration tells it: lists are of floats, integers may be floats."""
+    return list(map(float, value)) if isinstance(value, list) else float(value) if kind is float else value
 
 
 @many
-@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=8), VALUES, max_size=4), st.sampled_from(tasks.KEYS))
+@given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), VALUES, max_size=4), st.sampled_from(tasks.KEYS))
 @example({"seed": 10**400}, "copy")
 @example({"learning_rate": [10**400, 10**401]}, "copy")
 @example({"repetitions": 10**9}, "copy")
@@ -164,18 +164,19 @@ def test_configuration(changes, key):
         config = TrainConfig.from_dict({"task": key, **changes})
     except ValueError as error:
         return one_line(error)
-    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict(), allow_nan=False))) == config
+    taken = config.to_dict()
+    assert TrainConfig.from_dict(json.loads(json.dumps(taken, allow_nan=False))) == config
     for name, value in changes.items():
-        taken = getattr(config, name)
         default = value is None or (value == 0 and name in ("train_difficulty", "start_difficulty", "num_cells"))
-        assert default or taken == as_taken(value, type(taken))
-    if config.task in tasks.KEYS and max(config.num_cells, config.train_difficulty) < 100:
-        cells, task = config.num_cells, tasks.get(config.task)
-        task.sample(torch.tensor([config.start_difficulty, config.train_difficulty]), cells)
+        assert default or taken[name] == as_taken(value, type(taken[name]))
+    num_cells, train_difficulty = config.examples.num_cells, config.examples.train_difficulty
+    if config.task in tasks.KEYS and max(num_cells, train_difficulty) < 100:
+        difficulty = torch.tensor([config.curriculum.start_difficulty, train_difficulty])
+        tasks.get(config.task).sample(difficulty, num_cells)
 
 
 @many
-@given(st.text(max_size=12) | st.builds("{}={}".format, st.sampled_from(FIELDS), JSON.map(json.dumps)))
+@given(st.text(max_size=12) | st.builds("{}={}".format, st.sampled_from(NAMES), JSON.map(json.dumps)))
 @example("hidden=" + "[" * 100_000)
 @example("hidden=" + "9" * 5_000)
 def test_overrides_of_the_command_line(text):

@@ -35,18 +35,18 @@ class Module:
     rescaled: bool = False
 
 
-def read(memory_probs: Tensor, pointer_probs: Tensor) -> Tensor:
-    """READ(p) = Mem^T p: memory [..., M, M] (row i is cell i), pointer [..., M] -> [..., M]."""
-    return (memory_probs * pointer_probs.unsqueeze(-1)).sum(-2)
+def read(tape: Tensor, pointer_probs: Tensor) -> Tensor:
+    """READ(p) = Mem^T p: tape [..., M, M] (row i is cell i), pointer [..., M] -> [..., M]."""
+    return (tape * pointer_probs.unsqueeze(-1)).sum(-2)
 
 
-def write(memory_probs: Tensor, pointer_probs: Tensor, value_probs: Tensor) -> Tensor:
-    """WRITE(p, a): Mem <- (1 - p) 1^T * Mem + p a^T; the new memory [..., M, M].
+def write(tape: Tensor, pointer_probs: Tensor, value_probs: Tensor) -> Tensor:
+    """WRITE(p, a): Mem <- (1 - p) 1^T * Mem + p a^T; the new tape [..., M, M].
 
     As a module WRITE returns the integer 0.
     """
     pointer = pointer_probs.unsqueeze(-1)
-    return (1 - pointer) * memory_probs + pointer * value_probs.unsqueeze(-2)
+    return (1 - pointer) * tape + pointer * value_probs.unsqueeze(-2)
 
 
 def constant_probs(value: int, like: Tensor) -> Tensor:

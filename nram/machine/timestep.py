@@ -15,12 +15,12 @@ def average(weights: Tensor, values: list[Tensor]) -> Tensor:
     return (weights.unsqueeze(-1) * torch.stack(values, dim=-2)).sum(-2)
 
 
-def timestep(layout: Layout, weights, registers: Tensor, memory: Tensor, clip: float | None = None, trace=None):
+def timestep(layout: Layout, weights, registers: Tensor, tape: Tensor, clip: float | None = None, trace=None):
     """Run one fuzzy circuit (Eqs. 1 and 3).
 
     weights: one distribution [..., width] per slot of the layout (see `Layout.softmax`).
-    registers [..., R, M], memory [..., M, M] -> the new registers and memory.
-    clip: bound C1 on the gradients of module outputs, new registers and written memory; None for no bound.
+    registers [..., R, M], tape [..., M, M] -> the new registers and tape.
+    clip: bound C1 on the gradients of module outputs, new registers and the written tape; None for no bound.
     trace: a list to which (module name, its inputs, its output) of every module is appended.
     """
     values = list(registers.unbind(-2))
@@ -28,9 +28,9 @@ def timestep(layout: Layout, weights, registers: Tensor, memory: Tensor, clip: f
     for module in layout.modules:
         inputs = [average(next(slots), values) for _ in range(module.arity)]
         if module.name == "READ":
-            output = read(memory, *inputs)
+            output = read(tape, *inputs)
         elif module.name == "WRITE":
-            memory = clip_gradient(write(memory, *inputs), clip)
+            tape = clip_gradient(write(tape, *inputs), clip)
             output = torch.zeros_like(values[0])
             output[..., 0] = 1
         else:
@@ -42,7 +42,7 @@ def timestep(layout: Layout, weights, registers: Tensor, memory: Tensor, clip: f
         if trace is not None:
             trace.append((module.name, inputs, output))
     new_registers = torch.stack([rescale(average(next(slots), values)) for _ in range(layout.num_registers)], dim=-2)
-    return clip_gradient(new_registers, clip), memory
+    return clip_gradient(new_registers, clip), tape
 
 
 def initial_registers(layout: Layout, batch_shape, num_cells: int, dtype, device=None) -> Tensor:
@@ -52,6 +52,6 @@ def initial_registers(layout: Layout, batch_shape, num_cells: int, dtype, device
     return registers
 
 
-def one_hot_memory(memory_ints: Tensor, dtype) -> Tensor:
-    """LongTensor[..., M] of integers below M -> the tape [..., M, M]."""
-    return torch.nn.functional.one_hot(memory_ints, memory_ints.shape[-1]).to(dtype)
+def one_hot_memory(memory: Tensor, dtype) -> Tensor:
+    """The tape of a memory, every cell one-hot: LongTensor[..., M] -> [..., M, M]."""
+    return torch.nn.functional.one_hot(memory, memory.shape[-1]).to(dtype)

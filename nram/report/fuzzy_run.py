@@ -91,7 +91,7 @@ def run_fuzzy(machine, memory, limit: int) -> FuzzyRun:
 
 def _entropy(probs: Tensor) -> Tensor:
     """Entropy in bits over the last axis."""
-    return torch.special.entr(probs).sum(-1) / torch.log(torch.tensor(2.0, dtype=probs.dtype))
+    return torch.special.entr(probs.clamp(min=0)).sum(-1) / torch.log(torch.tensor(2.0, dtype=probs.dtype))
 
 
 def _slots_in_use(layout: Layout, sources: Tensor) -> list[bool]:
