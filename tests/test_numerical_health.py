@@ -84,8 +84,8 @@ def test_a_member_one_of_whose_numbers_is_not_finite_is_dead(what):
     config = TrainConfig.for_task("access", population=4, hidden=8)
     population = Population(config, tasks.get("access"))
     with torch.no_grad():
-        getattr(population, what)[2, 7] = math.inf
-    assert population.finite().tolist() == [True, True, False, True]
+        getattr(population.members, what)[2, 7] = math.inf
+    assert population.members.finite().tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize("replacement", [True, False])
@@ -106,8 +106,8 @@ def test_a_training_whose_members_all_died_says_so(tmp_path, replacement, monkey
 @torch.no_grad()
 def poison(population, generator):
     """A training step after which no member has finite parameters."""
-    population.theta.fill_(math.nan)
-    population.age += 1
+    population.members.theta.fill_(math.nan)
+    population.members.age += 1
 
 
 STEPS, CELLS, REGISTERS, BATCH = 1000, 9, 3, 2
