@@ -78,16 +78,17 @@ def test_controller_and_history():
 @pytest.mark.parametrize("case", [*cases.FULL.cases, *cases.FULL.memory, *cases.cuda_cases()], ids=str)
 def test_every_example_runs_for_all_timesteps(case):
     config = replace(case, device="cpu").config("reference")
-    assert config.limit_slope == 0 and config.limit_offset == case.timesteps
-    assert (config.num_cells, config.extra_cells) == (case.num_cells, 0)
-    assert config.population * config.batch_size == case.population * case.batch
+    examples = config.examples
+    assert examples.limit_slope == 0 and examples.limit_offset == case.timesteps
+    assert (examples.num_cells, examples.extra_cells) == (case.num_cells, 0)
+    assert config.population.size * examples.batch_size == case.population * case.batch
 
 
 def test_the_plan_has_what_was_asked_for():
     measured = {(case.task, case.population, case.batch) for case in cases.FULL.cases}
     assert measured == {(task, P, 32) for task in ("copy", "permutation") for P in (1, 8)}
     assert {(case.timesteps, case.num_cells) for case in cases.FULL.cases if case.task == "copy"} == {(18, 32)}
-    assert cases.PERMUTATION.config("reference").repetitions == 2
+    assert cases.PERMUTATION.config("reference").machine.repetitions == 2
     assert cases.LARGEST in cases.FULL.memory
     assert {case.population for case in cases.cuda_cases()} >= {64, 256, 1024}
     cells = {case.num_cells for axis, _, along in cases.FULL.growth if axis == "num_cells" for case in along}

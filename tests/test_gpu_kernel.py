@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_kernels import make_problem, relative
+from builders import make_problem, relative
 
 from nram import kernels, machine
 from nram.machine.run import RunOptions

@@ -68,7 +68,7 @@ def test_violent_training_puts_nothing_into_the_metrics_that_is_no_number(tmp_pa
 
 def record(what, config, run, ended):
     """Put the outcome of the whole training into the table."""
-    row = what | {"batches": run.metrics["batches"], "members": config.population, "seeds": len(run.trials)}
+    row = what | {"batches": run.metrics["batches"], "members": config.population.size, "seeds": len(run.trials)}
     row |= {name: int(ended.get(name, 0)) for name in ("dead", "restarted", "solved", "budget")}
     row |= {"train_error": run.metrics["fuzzy_train_error"], "config_hash": run.provenance["config_hash"]}
     row |= {"command": f"NRAM_VIOLENT_BATCHES={BATCHES} {run.provenance['command']}"}
@@ -84,8 +84,8 @@ def test_a_member_one_of_whose_numbers_is_not_finite_is_dead(what):
     config = TrainConfig.for_task("access", population=4, hidden=8)
     population = Population(config, tasks.get("access"))
     with torch.no_grad():
-        getattr(population, what)[2, 7] = math.inf
-    assert population.finite().tolist() == [True, True, False, True]
+        getattr(population.members, what)[2, 7] = math.inf
+    assert population.members.finite().tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize("replacement", [True, False])
@@ -106,8 +106,8 @@ def test_a_training_whose_members_all_died_says_so(tmp_path, replacement, monkey
 @torch.no_grad()
 def poison(population, generator):
     """A training step after which no member has finite parameters."""
-    population.theta.fill_(math.nan)
-    population.age += 1
+    population.members.theta.fill_(math.nan)
+    population.members.age += 1
 
 
 STEPS, CELLS, REGISTERS, BATCH = 1000, 9, 3, 2

@@ -5,8 +5,8 @@ import io
 
 import nbformat
 import pytest
+from builders import executed_notebook
 from PIL import Image
-from test_report import executed_notebook
 
 from nram import results, tasks
 from nram.__main__ import main

@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
-from test_results import sweep
+from builders import sweep
 
 from nram import TrainConfig, results
 from nram.__main__ import main
