@@ -52,14 +52,14 @@ def _integer(text: str, low: int, above: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise WrongArgument(f"{text!r} is no integer") from None
+        raise WrongArgument(f"{text!r} is not an integer") from None
     if not low <= number < above:
         raise WrongArgument(f"{text} is not in {low}..{above - 1}")
     return number
 
 
 def setting(text: str) -> tuple[str, object]:
-    """(name, value) of NAME=VALUE with VALUE in JSON; a word that is no JSON is a string."""
+    """(name, value) of NAME=VALUE with VALUE in JSON; a word that is not JSON is a string."""
     name, separator, value = text.partition("=")
     if not separator:
         raise WrongArgument(f"{text!r} is not of the form NAME=VALUE")
@@ -80,7 +80,7 @@ def json_object(text: str) -> dict:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise WrongArgument(f"no JSON: {error}") from error
+        raise WrongArgument(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise WrongArgument(f"must be a JSON object of settings, not {' '.join(text.split())}")
     return value

@@ -345,7 +345,7 @@ def test_termination_is_an_exit_that_cleans_up(monkeypatch, number, exit_code):
         (["--overrides", '{"popul": 3}'], "unknown setting 'popul'"),
         (["--overrides", '{"seed": 3}'], "seed is an option of its own"),
         (["--overrides", "[1]"], "must be a JSON object"),
-        (["--overrides", "{"], "no JSON"),
+        (["--overrides", "{"], "not JSON"),
         (["--set", "popul=3"], "unknown setting 'popul'"),
         (["--set", "device=cuda"], "device is an option of its own: --device"),
         (["--set", "hidden"], "NAME=VALUE"),
