@@ -61,7 +61,7 @@ def search_config(**overrides):
 
 
 def stop_after(checks):
-    """An on_check that ends training as Ctrl-C does, after so many checks: a training of a fixed number of batches."""
+    """An on_check that ends training as Ctrl-C does, after `checks` checks and thus a fixed number of batches."""
     calls = []
 
     def on_check(population, seconds):

@@ -26,7 +26,7 @@ from nram.training.population import Population
 
 KILLS = 20
 SMALL = {"train_difficulty": 4, "population": 4, "hidden": 32, "verify_cases": 100, "polish_batches": 200}
-# The command line, with the state saved more often, so that kills fall between many saves.
+# The command line, which here saves its state more often: kills then fall between many saves.
 DRIVER = """
 import sys
 from nram import __main__
@@ -77,7 +77,7 @@ def killed_at(step, monkeypatch, config, checkpoint):
 
 
 def verify_as_soft(machine, task, config, cases, seed):
-    """Every candidate's discretized form fails on the quick cases, so that it is polished."""
+    """Every candidate's discretized form fails on the quick cases and is therefore polished."""
     found = verify(machine, task, config, cases, seed)
     return replace(found, discretized_error=0.5) if cases == loop.QUICK_CASES else found
 

@@ -162,7 +162,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a file at a width; whatever the page complains of, or fetches from elsewhere, fails the test."""
+    """Open a file at a width. An error on the page, or a request to elsewhere, fails the test."""
     complaints = []
     contexts = []
 

@@ -1,4 +1,4 @@
-"""A search's folder: a row for every seed, solved machines, resumption after a kill at any moment."""
+"""A search's folder: a row for every trial, solved machines, resumption after a kill at any moment."""
 
 import shutil
 
