@@ -348,7 +348,7 @@ def test_termination_is_an_exit_that_cleans_up(monkeypatch, number, exit_code):
         (["--set", "popul=3"], "unknown setting 'popul'"),
         (["--set", "device=cuda"], "device is an option of its own: --device"),
         (["--set", "hidden"], "NAME=VALUE"),
-        (["--table-only"], "is no folder of runs"),
+        (["--table-only"], "is not a folder of runs"),
     ],
 )
 def test_a_wrong_request_is_one_line(tmp_path, capsys, monkeypatch, arguments, message):
