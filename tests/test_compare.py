@@ -84,10 +84,10 @@ def test_settings_are_read_once_per_task(mine):
     ("sources", "message"),
     [
         (["paper"], "two sources, not 1"),
-        (["paper", "no/such"], "no/such is no folder of runs, nor one of the words paper, recorded, mine"),
+        (["paper", "no/such"], "no/such is not a folder of runs, nor one of the words paper, recorded, mine"),
         (["paper", "paper"], "paper cannot be compared with itself"),
         (["paper", "EMPTY"], "holds no finished run"),
-        (["mine", "paper", "--mine", "no/such"], "no/such is no folder of runs"),
+        (["mine", "paper", "--mine", "no/such"], "no/such is not a folder of runs"),
     ],
 )
 def test_a_users_mistake_is_one_line(sources, message, tmp_path, capsys):

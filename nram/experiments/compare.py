@@ -90,7 +90,7 @@ def _load(source: str) -> dict[str, Side]:
         hint = (
             ": there are no runs of yours yet" if source == "mine" else ", nor one of the words paper, recorded, mine"
         )
-        raise FileNotFoundError(f"{folder} is no folder of runs{hint}")
+        raise FileNotFoundError(f"{folder} is not a folder of runs{hint}")
     best = results.best_runs(results.load_runs(folder))
     if not best:
         raise ValueError(f"{folder} holds no finished run")
