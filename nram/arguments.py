@@ -52,14 +52,14 @@ def _integer(text: str, low: int, above: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise WrongArgument(f"{text!r} is no integer") from None
+        raise WrongArgument(f"{text!r} is not an integer") from None
     if not low <= number < above:
         raise WrongArgument(f"{text} is not in {low}..{above - 1}")
     return number
 
 
 def setting(text: str) -> tuple[str, object]:
-    """(name, value) of NAME=VALUE with VALUE in JSON; a word that is no JSON is a string."""
+    """(name, value) of NAME=VALUE with VALUE in JSON; a word that is not JSON is a string."""
     name, separator, value = text.partition("=")
     if not separator:
         raise WrongArgument(f"{text!r} is not of the form NAME=VALUE")
@@ -103,7 +103,7 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser, budget: float, of: str = "training") -> None:
-    """The settings of training; budget: the default, in seconds, of what."""
+    """Add the options of training. budget: its default in seconds. of: what it limits, for the help."""
     parser.add_argument(
         "--budget", type=float, default=budget, metavar="SECONDS", help=f"seconds of {of} at most (%(default)g)"
     )
@@ -124,7 +124,7 @@ def add_seed(parser: argparse.ArgumentParser, default: int, meaning: str) -> Non
 
 
 def add_cases(parser: argparse.ArgumentParser, complexity: str = "largest complexity that is measured") -> None:
-    """How thoroughly a machine is measured."""
+    """Add the options that say how thoroughly a machine is measured."""
     parser.add_argument(
         "--cases", type=positive, default=1000, metavar="N", help="fresh cases behind every error (%(default)s)"
     )
@@ -132,7 +132,7 @@ def add_cases(parser: argparse.ArgumentParser, complexity: str = "largest comple
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """Where populations run (see `nram.experiments.launch.launch`)."""
+    """Add the options that say where populations run (see `nram.experiments.launch.launch`)."""
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="local", help="processes of this computer, or a SLURM array (local)"
     )
@@ -184,5 +184,5 @@ def _nearest(word: str, valid: list[str]) -> str:
 
 
 def print_error(program: str, error: BaseException) -> None:
-    """Say in one line what was wrong with a request."""
+    """Print in one line what is wrong with a request."""
     print(f"{program}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)

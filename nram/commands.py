@@ -1,4 +1,4 @@
-"""What the command line does: one function a command. Each returns its exit code, or None for 0."""
+"""The commands of the command line, a function each. A function returns its exit code, or None for 0."""
 
 import math
 import shlex
@@ -22,7 +22,7 @@ from nram.experiments.study_tables import study_markdown, study_table
 from nram.experiments.workers import usable_cores
 from nram.training.config import TrainConfig
 
-OPTIONS = {"task": "--task", "seed": "--seed", "budget_seconds": "--budget", "device": "--device"}  # of settings
+OPTIONS = {"task": "--task", "seed": "--seed", "budget_seconds": "--budget", "device": "--device"}  # by setting
 
 
 def train_command(arguments: Namespace) -> None:
@@ -102,7 +102,7 @@ def compare_command(arguments: Namespace) -> None:
 
 
 def search_command(arguments: Namespace) -> None:
-    """Train populations for a budget, starting seed after seed; every trial leaves a row."""
+    """Train populations for a budget; every trial leaves a row."""
     config = config_of(arguments)
     folder = arguments.out or Path("results/searches") / arguments.task
     if not (arguments.populations or arguments.jobs or arguments.slurm) and arguments.launcher == "local":
@@ -133,7 +133,7 @@ def study_command(arguments: Namespace) -> None:
 def reproduce_command(arguments: Namespace) -> int:
     """Execute each task's notebook, which trains and measures, then the summary notebooks; print Table 1.
 
-    Finished runs of the same settings are not run again. Exit code 1 if a notebook failed.
+    It skips finished runs of the same settings. Exit code 1 if a notebook failed.
     """
     if arguments.table_only:
         print(results.table1_markdown(results.write_table1(arguments.results)))
@@ -213,7 +213,7 @@ def benchmark_command(arguments: Namespace) -> None:
         print(f"\n{title}\n\n{results.to_markdown(frame)}", end="")
 
 
-# What several commands make of their options
+# Options that several commands read
 
 
 def config_of(arguments: Namespace) -> TrainConfig:
@@ -223,7 +223,7 @@ def config_of(arguments: Namespace) -> TrainConfig:
 
 
 def settings_of(arguments: Namespace, taken) -> dict:
-    """What --set says. Raises ValueError for a name in `taken`: it has an option of its own."""
+    """The settings that --set gives. Raises ValueError for a name in `taken`: it has an option of its own."""
     settings = getattr(arguments, "overrides", {}) | dict(arguments.set)
     for name in settings:
         if name in taken:
@@ -244,5 +244,5 @@ def exit_when_terminated() -> None:
     """From now on SIGTERM and SIGHUP raise SystemExit with 128 + their number, which lets everything clean up."""
     hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
     for number in {signal.SIGTERM, hangup}:
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+        if signal.getsignal(number) != signal.SIG_IGN:  # under nohup SIGHUP stays ignored
             signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -104,14 +104,14 @@ def evaluate(
     task: tasks.Task | None = None,
     *,
     train_difficulty: int | None = None,
-    num_cells: int = 0,
+    num_cells: int | None = None,
     cases: int = 1000,
     seed: int = 1,
     complexities: Iterable[int] | None = None,
     uniform_complexities: Iterable[int] | None = None,
     progress: Callable | None = None,
 ) -> Evaluation:
-    """Measure a machine on fresh cases, in the smallest memory that each complexity and the training need.
+    """Measure a machine on fresh cases, each complexity in its smallest memory, but never smaller than in training.
 
     task: with the time limit to use; by default the machine's own task with its default limit.
     complexities: those of mode "at", by default each one up to 50. The train difficulty is always measured.

@@ -19,7 +19,8 @@ from nram.results.weights import FORMAT, WEIGHTS, load_weights
 __all__ = ["DiscreteMachine", "Machine", "load"]
 
 LARGEST = 10_000  # registers, repetitions, hidden units
-CHUNK_FLOATS = 2**25  # floats of tapes, two of M x M per example, that a fuzzy run holds at a time
+CHUNK_FLOATS = 2**25  # a fuzzy run takes CHUNK_FLOATS / M^2 examples at a time, and holds about two tapes of each
+TABLE_REGISTERS = 12  # with more, most of the 2^R rows of a table would never be used
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,13 @@ class DiscreteMachine:
 
     @cached_property
     def program(self) -> Program | None:
-        """The machine as a table; None for an LSTM, or with so many registers that runs would not use most of it."""
-        if self.machine.controller_kind != "mlp" or self.machine.num_registers > 12:
+        """The machine as a table; None for an LSTM, or for more than `TABLE_REGISTERS` registers."""
+        if self.machine.controller_kind != "mlp" or self.machine.num_registers > TABLE_REGISTERS:
             return None
         return from_machine(self.machine, simplify=False)
 
     def run(self, memory: Tensor, limit: Tensor) -> Tensor:
-        """The memory left: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run.
+        """The final memory: memory LongTensor[B, M], limit LongTensor[B] -> LongTensor[B, M]; errors as Machine.run.
 
         A compiled interpreter runs the table of an MLP's circuits; an LSTM runs as `nram.machine.discrete` defines.
         """

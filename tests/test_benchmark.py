@@ -1,4 +1,4 @@
-"""The benchmark: what it counts, that its numbers fit together, and what it says of them. How fast is not tested."""
+"""The benchmark: its counts, whether its numbers fit together, and its claims. Speed itself is not tested."""
 
 import ast
 import copy

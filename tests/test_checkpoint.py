@@ -11,6 +11,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from builders import assert_same_run
 
 from nram import results, tasks
 from nram.experiments import run as experiment
@@ -25,7 +26,7 @@ from nram.training.population import Population
 
 KILLS = 20
 SMALL = {"train_difficulty": 4, "population": 4, "hidden": 32, "verify_cases": 100, "polish_batches": 200}
-# The command line, with the state saved more often, so that kills fall between many saves.
+# The command line, which here saves its state more often: kills then fall between many saves.
 DRIVER = """
 import sys
 from nram import __main__
@@ -76,7 +77,7 @@ def killed_at(step, monkeypatch, config, checkpoint):
 
 
 def verify_as_soft(machine, task, config, cases, seed):
-    """Every candidate's discretized form fails on the quick cases, so that it is polished."""
+    """Every candidate's discretized form fails on the quick cases and is therefore polished."""
     found = verify(machine, task, config, cases, seed)
     return replace(found, discretized_error=0.5) if cases == loop.QUICK_CASES else found
 
@@ -317,25 +318,13 @@ def test_a_run_killed_at_random_moments_leaves_what_an_undisturbed_one_does(tmp_
             kills += 1
         process.communicate()
         if (folder / "run").exists():  # then it is whole, even if the process was killed after it was written
-            compare_runs(results.load_run(folder / "run"), expected)
+            assert_same_run(results.load_run(folder / "run"), expected)
             resumed += results.load_run(folder / "run").provenance["resumed"]
             for path in folder.iterdir():
                 path.rename(tmp_path / f"finished-{kills}-{path.name}")
     finish(start(folder))
     found = results.load_run(folder / "run")
-    compare_runs(found, expected)
+    assert_same_run(found, expected)
     print(f"{resumed + found.provenance['resumed']} processes went on from a checkpoint")
     assert resumed + found.provenance["resumed"] > 0
     assert [path.name for path in folder.iterdir()] == ["run"]
-
-
-def compare_runs(found, expected):
-    assert found.config == expected.config
-    assert {**found.metrics, "training_seconds": 0} == {**expected.metrics, "training_seconds": 0}
-    pd.testing.assert_frame_equal(found.generalization, expected.generalization)
-    for name in ("trials", "history"):
-        pd.testing.assert_frame_equal(
-            getattr(found, name).drop(columns="seconds"), getattr(expected, name).drop(columns="seconds")
-        )
-    weights, others = (results.load_weights(run.folder)[0] for run in (found, expected))
-    assert weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)

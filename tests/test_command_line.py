@@ -54,7 +54,7 @@ def test_train_evaluate_and_table(tmp_path, capsys):
         ("train --task copy --device tpu", "device must be cpu, cuda"),
         ("train --task copy --device cuda", "CUDA device"),
         ("train --task copy --seed -1", "-1 is not in 0..4294967295"),
-        ("train --task copy --seed x", "'x' is no integer"),
+        ("train --task copy --seed x", "'x' is not an integer"),
         ("train --task copy --cases 0", "0 is not in 1.."),
         ("train --task copy --buget 3", "did you mean '--budget'?"),
         ("train --task copy --set hidden=many", "hidden must be an integer, not 'many'"),

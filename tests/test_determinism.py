@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from test_checkpoint import compare_runs
+from builders import assert_same_run
 
 from nram import results
 
@@ -41,6 +41,6 @@ def test_two_processes_leave_the_same_run(tmp_path, kernel, controller, batches,
         subprocess.run([sys.executable, "-m", "nram", *command, "--out", out], env=environment, check=True, timeout=300)
         runs.append(results.load_run(out / "run"))
     for other in runs[1:]:
-        compare_runs(other, runs[0])
+        assert_same_run(other, runs[0])
     assert [run.provenance["threads"] for run in runs] == list(threads)
     assert runs[0].provenance["kernel"] == kernel and len(runs[0].trials) > 4

@@ -10,7 +10,7 @@ import pytest
 from nram import results
 from nram.results import files
 
-# Stands in for Windows, as far as imports go: what POSIX alone has cannot be imported, and there is no SIGHUP.
+# Stands in for Windows: modules that only POSIX has cannot be imported, and there is no SIGHUP.
 WITHOUT_POSIX = """
 import signal, sys
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
@@ -21,7 +21,7 @@ del signal.SIGHUP
 
 @pytest.fixture
 def windows(monkeypatch):
-    """No fcntl, and a msvcrt that does with whole files what the real one does with a byte; what it was asked."""
+    """No fcntl, and a msvcrt that locks a whole file where the real one locks a byte; the list of its calls."""
     asked = []
 
     def locking(descriptor, mode, count):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
-from test_tasks import draw, rows
+from builders import draw, rows
 
 from nram import tasks
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_kernels import make_problem, relative
+from builders import make_problem, relative
 
 from nram import kernels, machine
 from nram.machine.run import RunOptions
@@ -174,7 +174,7 @@ if TRITON:
 
     @pytest.mark.slow
     def test_given_number_of_steps():
-        """With `steps` nothing is read back, and longer than needed changes no result."""
+        """With `steps` the host reads nothing back, and more steps than needed change no result."""
         problem = on_device(make_problem(batch=1, steps=1))
         runs = [
             gpu.Pass(*problem, RunOptions(), workspace=gpu.Workspace(), keep=True, steps=steps) for steps in (None, 2)
@@ -210,8 +210,8 @@ if TRITON:
 
     @pytest.mark.slow
     def test_compiles_for_hopper():
-        """No GPU is needed to compile. What the interpreter runs, the compiler may refuse; and no array in registers
-        may be indexed at run time, which would move it to local memory."""
+        """Compiling needs no GPU. The compiler may refuse what the interpreter runs. No array in registers may be
+        indexed at run time, which would move it to local memory."""
         script = (
             "from nram.machine.circuit import Layout; from nram.kernels import gpu\n"
             "for compiled in gpu.compile_for(Layout(4, 2), 32, (9, 0)):\n"

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders import make_problem, relative
 from numba import njit
 
 from nram import kernels, machine
 from nram.kernels.cpu import loops, simd
-from nram.machine.circuit import Layout
-from nram.machine.controller import init_member, make_controller
-from nram.machine.run import Machines, RunOptions
-from nram.tasks import Batch
+from nram.machine.run import RunOptions
 
 FUSED = "cpu"
 DOUBLE = pytest.param(torch.float64, 1e-9, marks=pytest.mark.slow)  # only tests compile the loops for it
@@ -39,34 +37,6 @@ CASES = {
 }
 
 
-def make_problem(
-    *,
-    kind="mlp",
-    registers=4,
-    repetitions=1,
-    population=2,
-    batch=5,
-    cells=12,
-    steps=5,
-    hidden=20,
-    scale=1.0,
-    dtype=torch.float64,
-    seed=0,
-):
-    """(Machines, Batch), both random; the limits are mixed, and one of them is `steps`."""
-    generator = torch.Generator().manual_seed(seed)
-    layout = Layout(registers, repetitions)
-    controller = make_controller(kind, layout, hidden)
-    members = [init_member(controller, generator, output_scale=scale) for _ in range(population)]
-    params = {name: torch.stack([member[name] for member in members]).to(dtype) for name in members[0]}
-    shape = (population, batch, cells)
-    memory, target = (torch.randint(cells, shape, generator=generator) for _ in range(2))
-    mask = torch.rand(shape, generator=generator) < 0.5
-    limit = torch.randint(1, steps + 1, shape[:2], generator=generator)
-    limit[0, 0] = steps
-    return Machines(layout, controller, params), Batch(memory, target, mask, limit, difficulty=limit)
-
-
 def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
     """The outcome, and the parameters' gradients of a loss that depends on every differentiable part of it."""
     machines, batch = problem
@@ -76,10 +46,6 @@ def run(kernel, problem, *, clip=None, entropy=True, floor=1e-6):
     if entropy:
         loss = loss - (outcome.entropy * torch.linspace(0, 1, outcome.entropy.numel()).view_as(outcome.entropy)).sum()
     return outcome, dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True))
-
-
-def relative(found, expected):
-    return ((found - expected).norm() / expected.norm().clamp(min=1e-30)).item()
 
 
 def assert_same(problem, tolerance, **options):

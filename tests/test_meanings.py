@@ -12,7 +12,7 @@ from itertools import product
 
 import pytest
 import torch
-from test_modules import ARITHMETIC
+from builders import ARITHMETIC
 
 from nram import kernels
 from nram.machine.circuit import Layout

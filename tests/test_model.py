@@ -1,36 +1,15 @@
 """Loading machines from folders of all kinds, and running them on memories of all kinds."""
 
-import json
-
 import pytest
 import torch
+from builders import random_machine, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import nram
-from nram.machine.circuit import Layout
-from nram.machine.controller import init_member, make_controller
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import produce
-from nram.model import Machine
-from nram.training.config import TrainConfig
-
-
-def random_machine(kind="mlp", registers=3, hidden=8, scale=8.0):
-    controller = make_controller(kind, Layout(registers), hidden)
-    params = init_member(controller, torch.Generator().manual_seed(0), scale, stop_bias=-1.0)
-    return Machine("copy", registers, 1, kind, hidden, params)
-
-
-def write_run(folder, machine, **changes):
-    folder.mkdir()
-    config = TrainConfig.for_task(
-        "copy", controller=machine.controller_kind, num_registers=machine.num_registers, hidden=machine.hidden
-    )
-    (folder / "config.json").write_text(json.dumps({"format": 1, **config.to_dict(), **changes}))
-    save_file(machine.params, folder / "weights.safetensors")
-    return folder
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])

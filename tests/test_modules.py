@@ -1,9 +1,8 @@
 """The modules against Eq. 2 written out; `test_meanings` compares all that computes them with Python's arithmetic."""
 
-import operator
-
 import pytest
 import torch
+from builders import ARITHMETIC
 
 from nram.machine.modules import MODULES, module_sequence, read, write
 
@@ -12,20 +11,6 @@ PAPER_ORDER = [
     "MAX", "WRITE",
 ]  # fmt: skip
 PURE = [module for module in MODULES if module.integer is not None]
-ARITHMETIC = {
-    "ZERO": lambda a, b: 0,
-    "ONE": lambda a, b: 1,
-    "TWO": lambda a, b: 2,
-    "INC": lambda a, b: a + 1,
-    "ADD": operator.add,
-    "SUB": operator.sub,
-    "DEC": lambda a, b: a - 1,
-    "LESS-THAN": operator.lt,
-    "LESS-OR-EQUAL-THAN": operator.le,
-    "EQUALITY-TEST": operator.eq,
-    "MIN": min,
-    "MAX": max,
-}
 
 
 def random_probs(*shape, seed=0, dtype=torch.float64):

@@ -5,41 +5,20 @@ import io
 import re
 import tokenize
 
-import matplotlib
 import nbformat
 import pytest
-from IPython.core.display import Markdown
-from matplotlib.figure import Figure
+from builders import TINY, make_run, notebook_path, parameters_cell, parameters_of
 
 from nram import results, tasks
 from nram.experiments import notebooks, reproduce, studies
-from nram.experiments import run as experiment
 from nram.training.config import TrainConfig
-from nram.training.loop import train
 
-NOTEBOOKS = sorted((results.CHECKOUT / "notebooks").glob("*.ipynb"))
-TINY = {"population": 2, "batch_size": 2, "hidden": 4, "train_difficulty": 3, "kernel": "reference"}
+NOTEBOOKS = sorted(results.NOTEBOOKS.glob("*.ipynb"))
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
-
-
-def path_of(name: str):
-    return results.CHECKOUT / "notebooks" / f"{name}.ipynb"
-
-
-def parameters_cell(notebook):
-    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    return cell
-
-
-def parameters_of(notebook) -> dict:
-    return {
-        statement.targets[0].id: ast.literal_eval(statement.value)
-        for statement in ast.parse(parameters_cell(notebook).source).body
-    }
 
 
 # As stored
@@ -78,67 +57,14 @@ def test_starts_with_claim_and_reference_ends_with_a_verdict(notebook):
 
 
 def test_has_the_parameters_that_the_runner_sets():
-    of_task = parameters_of(nbformat.read(path_of(reproduce.TASK_NOTEBOOK), 4))
+    of_task = parameters_of(nbformat.read(notebook_path(reproduce.TASK_NOTEBOOK), 4))
     assert {"task", "seed", "budget_seconds", "device", "overrides", "results_folder"} <= set(of_task)
     assert of_task["task"] in tasks.KEYS
     for name, given in reproduce.SUMMARIES.items():
-        assert set(given) <= set(parameters_of(nbformat.read(path_of(name), 4)))
+        assert set(given) <= set(parameters_of(nbformat.read(notebook_path(name), 4)))
 
 
 # As executed
-
-
-class Shown(list):
-    """What a notebook displays, the values of its cells' last lines among it."""
-
-    @property
-    def markdown(self) -> str:
-        return "\n".join(each.data for each in self if isinstance(each, Markdown))
-
-    @property
-    def figures(self) -> list[Figure]:
-        return [each for each in self if isinstance(each, Figure)]
-
-
-@pytest.fixture
-def execute(monkeypatch):
-    """Execute a notebook's cells in this process, in its folder, with other parameters."""
-    matplotlib.use("agg")
-    monkeypatch.chdir(results.CHECKOUT / "notebooks")
-
-    def execute(name: str, **parameters) -> Shown:
-        notebook, shown, names = nbformat.read(path_of(name), as_version=4), Shown(), {}
-        assert set(parameters) <= set(parameters_of(notebook))
-        monkeypatch.setattr("IPython.display.display", shown.append)
-        for cell in notebook.cells:
-            if cell.cell_type != "code":
-                continue
-            *statements, last = ast.parse(cell.source.replace("%matplotlib inline\n", "")).body
-            if not isinstance(last, ast.Expr):
-                statements.append(last)
-            exec(compile(ast.Module(statements, []), f"{name}: {cell.id}", "exec"), names)
-            if isinstance(last, ast.Expr):
-                value = eval(compile(ast.Expression(last.value), f"{name}: {cell.id}", "eval"), names)
-                if value is not None:
-                    shown.append(value)
-                assert not isinstance(value, Figure) or cell.metadata.get("alt"), "figures have alternative text"
-            if cell is parameters_cell(notebook):
-                names |= parameters
-        for figure in shown.figures:
-            figure.savefig(io.BytesIO(), format="png")
-            assert all(axes.get_xlabel() or figure.get_supxlabel() for axes in figure.axes if axes.get_title())
-        return shown
-
-    return execute
-
-
-def make_run(folder, task: str, **settings):
-    """A run of a hardly trained machine."""
-    config = TrainConfig.for_task(task, budget_seconds=0.0, **TINY | settings)
-    result = train(config, progress=False)
-    sweep = {"complexities": [3, 4], "uniform_complexities": [3, 5]}
-    evaluation = experiment.evaluate_result(result, cases=10, progress=False, **sweep)
-    return experiment.save(folder, result, evaluation, seconds=0.0)
 
 
 @pytest.mark.slow
@@ -240,7 +166,7 @@ def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
     executed = notebooks.execute(
-        path_of("30_generalization"), tmp_path / "executed.ipynb", folders, threads=1, command="test"
+        notebook_path("30_generalization"), tmp_path / "executed.ipynb", folders, threads=1, command="test"
     )
     pictures = [
         output for cell in executed.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})

@@ -1,8 +1,8 @@
 """Numbers that stay numbers, and distributions that stay distributions, whatever is trained and however long it runs.
 
 The violent training below was run in full once, with NRAM_VIOLENT_BATCHES=10000 in the environment;
-results/recorded/violent_training.csv has what came of it, a row per task and violence. Adam's steps are bounded by the
-learning rate, so that members die only beyond the search space.
+results/recorded/violent_training.csv has its outcome, a row per task and violence. The learning rate bounds
+Adam's steps, so members die only beyond the search space.
 """
 
 import math

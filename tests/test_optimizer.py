@@ -5,8 +5,8 @@ import torch
 from builders import tiny_config
 
 from nram import tasks
-from nram.kernels import adam
-from nram.training.optimizer import ADAM_BETAS, update_parameters
+from nram.kernels.adam import fused_adam_step
+from nram.training.optimizer import ADAM_BETAS, adam_step, update_parameters
 from nram.training.population import Population
 from nram.training.step import sharpened
 
@@ -26,7 +26,7 @@ def test_gradient_norm_noise_and_adam():
     torch.testing.assert_close(moved, -0.01 * gradient / (gradient.abs() + 1e-8), rtol=1e-3, atol=1e-6)
 
 
-def test_the_fused_optimiser_does_what_the_reference_does():
+def test_the_fused_optimizer_does_what_the_reference_does():
     generator = torch.Generator().manual_seed(0)
     size, count = 3, 1000
     theta, first, gradient = torch.randn(3, size, count, generator=generator)
@@ -35,13 +35,13 @@ def test_the_fused_optimiser_does_what_the_reference_does():
     starts = torch.tensor([0, 17, count - 1])
     factors = torch.rand(4, size, generator=generator) + 0.1
     reference, fused = ([each.clone() for each in (theta, first, second)] for _ in range(2))
-    adam.adam_step_reference(*reference, gradient, noise, starts, factors, (0.9, 0.99))
-    adam.adam_step(*fused, gradient, noise, starts, factors, (0.9, 0.99))
+    adam_step(*reference, gradient, noise, starts, factors, (0.9, 0.99))
+    fused_adam_step(*fused, gradient, noise, starts, factors, (0.9, 0.99))
     for expected, found, before in zip(reference, fused, (theta, first, second), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         assert not torch.allclose(found, before)
     gradient[1, 5] = float("nan")
-    adam.adam_step(*fused, gradient, noise, starts, factors, (0.9, 0.99))
+    fused_adam_step(*fused, gradient, noise, starts, factors, (0.9, 0.99))
     assert torch.isnan(fused[0][1, 5]) and torch.isfinite(fused[0]).sum() == size * count - 1
 
 

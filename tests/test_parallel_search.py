@@ -2,23 +2,18 @@
 
 import pandas as pd
 import pytest
+from builders import search_config
 
 import nram
 from nram.__main__ import main, make_parser
 from nram.experiments import parallel_search, search
 from nram.experiments.launch import launch
-from nram.training.config import TrainConfig
-
-
-def config(**overrides):
-    settings = dict(population=3, batch_size=8, hidden=32, train_difficulty=4, verify_cases=40, budget_seconds=2.0)
-    return TrainConfig.for_task("access", **{**settings, **overrides})
 
 
 @pytest.mark.slow
 def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
     told = []
-    rows = parallel_search.search_in_parallel(config(seed=5), tmp_path, 2, say=told.append)
+    rows = parallel_search.search_in_parallel(search_config(seed=5), tmp_path, 2, say=told.append)
     assert [text.split(" started")[0].rsplit(" ", 1)[0] for text in told] == ["1 of 2: seed 5:", "2 of 2: seed 6:"]
     assert set(rows["seed"]) == {5, 6} and not rows["learning_rate"].duplicated().any()
     assert not rows.duplicated(["seed", "trial"]).any()
@@ -29,9 +24,9 @@ def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
     assert search.success_rate(rows)["solved"] == rows["solved"].sum(), "numbers that two seeds share are two trials"
 
     with pytest.raises(ValueError, match="holds a search already"):
-        parallel_search.search_in_parallel(config(seed=5), tmp_path, 2)
+        parallel_search.search_in_parallel(search_config(seed=5), tmp_path, 2)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("population-*/*")}
-    more = parallel_search.search_in_parallel(config(seed=5), tmp_path, 3, resume=True)
+    more = parallel_search.search_in_parallel(search_config(seed=5), tmp_path, 3, resume=True)
     assert before == {path: path.stat().st_mtime_ns for path in before}, "finished populations are left alone"
     pd.testing.assert_frame_equal(more.iloc[: len(rows)], rows)
     assert set(more["seed"]) == {5, 6, 7}
@@ -39,23 +34,23 @@ def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
 
 @pytest.mark.slow
 def test_a_half_done_population_spends_what_is_left_of_its_budget(tmp_path, monkeypatch):
-    parallel_search.search_in_parallel(config(), tmp_path, 1)
+    parallel_search.search_in_parallel(search_config(), tmp_path, 1)
     (tmp_path / "population-0000" / "finished.json").unlink()
     asked = []
     monkeypatch.setattr(parallel_search, "search", lambda config, *_, **__: asked.append(config.budget.seconds))
-    parallel_search.search_in_parallel(config(budget_seconds=9.0), tmp_path, 1, resume=True)
+    parallel_search.search_in_parallel(search_config(budget_seconds=9.0), tmp_path, 1, resume=True)
     assert asked == [pytest.approx(9.0 - search.load_trials(tmp_path / "population-0000")["search_seconds"].max())]
     assert 0 < asked[0] < 7.1
 
 
 @pytest.mark.slow
 def test_folders_of_earlier_versions_are_read_and_continued(tmp_path):
-    rows = parallel_search.search_in_parallel(config(), tmp_path, 2)
+    rows = parallel_search.search_in_parallel(search_config(), tmp_path, 2)
     (tmp_path / "population-0000").rename(tmp_path / "trial-0000")
     assert set(parallel_search.merge_trials(tmp_path)["folder"]) == {"trial-0000", "population-0001"}
     with pytest.raises(ValueError, match="holds a search already"):
-        parallel_search.search_in_parallel(config(), tmp_path, 2)
-    again = parallel_search.search_in_parallel(config(), tmp_path, 2, resume=True)
+        parallel_search.search_in_parallel(search_config(), tmp_path, 2)
+    again = parallel_search.search_in_parallel(search_config(), tmp_path, 2, resume=True)
     pd.testing.assert_frame_equal(again.drop(columns="folder"), rows.drop(columns="folder"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0001", "trial-0000", "trials.csv"]
 

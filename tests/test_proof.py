@@ -36,7 +36,7 @@ otherwise:
 
 
 def first_wrong(program, task, spare, longest=8):
-    """A memory that the program gets wrong, of those that a claim with `spare` cells covers; None if there is none."""
+    """A memory that a claim with `spare` cells covers and the program gets wrong; None if there is none."""
     generator = torch.Generator().manual_seed(0)
     for n, more, _ in product(range(1, longest), range(4), range(4)):
         num_cells = max(3, task.min_cells(n) + spare) + more

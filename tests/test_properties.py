@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import random_machine, write_run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_model import random_machine, write_run
 
 import nram
 from nram import tasks

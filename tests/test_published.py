@@ -103,7 +103,7 @@ def test_machine_with_a_hand_made_mlp_runs_the_published_execution(task, kernel)
 
 
 def clock(layout, circuits_per_member):
-    """LSTMs that emit their t-th circuit at timestep t, whatever the registers hold: a shift register of its units."""
+    """LSTMs that emit their t-th circuit at timestep t, whatever the registers hold: units form a shift register."""
     steps = len(circuits_per_member[0])
     controller = LSTM(layout.num_registers, steps, layout.num_logits + 1)
     members = []

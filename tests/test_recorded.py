@@ -1,12 +1,12 @@
-"""What is committed of the recorded runs: executed notebooks, small, whole and free of what only a computer had."""
+"""The executed notebooks of the recorded runs: small, whole, and free of what only one computer has."""
 
 import base64
 import io
 
 import nbformat
 import pytest
+from builders import executed_notebook
 from PIL import Image
-from test_report import executed_notebook
 
 from nram import results, tasks
 from nram.__main__ import main
@@ -43,7 +43,7 @@ def test_copies_are_whole_small_and_clean(path):
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
 def test_copies_are_of_the_present_sources(path):
-    """Cell by cell, but for the parameters that were given."""
+    """Cell by cell, except the injected parameters."""
     source = nbformat.read(results.NOTEBOOKS / f"{path.stem.partition('-')[0]}.ipynb", as_version=4)
     cells = nbformat.read(path, as_version=4).cells
     executed = [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]

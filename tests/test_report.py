@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import nbformat
 import pandas as pd
 import pytest
+from builders import executed_notebook
 
 from nram import results, tasks
 from nram.__main__ import main
@@ -18,19 +19,6 @@ pytestmark = pytest.mark.slow  # building the site takes seconds, the browser is
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (400, 1400)
 TASKS = ("access", "reverse", "listk", "listsearch")
-
-
-def executed_notebook():
-    """A notebook of the kinds of output that ours have: text, a table, a picture without text, Markdown, a widget."""
-    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-    cells = [nbformat.v4.new_markdown_cell("# A *small* notebook\n\nWith `code` and a | b.")]
-    outputs = {"image/png": png}, {"text/html": "<table><tr><th>1</th></tr></table>"}, {"text/markdown": "> **Said**"}
-    outputs += ({recorded.WIDGETS: {"model_id": "1"}, "text/plain": "VBox()"},)
-    for data in outputs:
-        cell = nbformat.v4.new_code_cell("1 + 1", execution_count=1)
-        cell.outputs = [nbformat.v4.new_output("display_data", data=data)]
-        cells.append(cell)
-    return nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +162,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a file at a width; whatever the page complains of, or fetches from elsewhere, fails the test."""
+    """Open a file at a width. An error on the page, or a request to elsewhere, fails the test."""
     complaints = []
     contexts = []
 

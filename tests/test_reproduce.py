@@ -1,5 +1,4 @@
-"""The runner, on small notebooks of its own: what succeeds, what fails, what is not done again, what an interruption
-leaves."""
+"""The runner, on small notebooks made for these tests: success, failure, skipping what is done, interruptions."""
 
 import contextlib
 import os
@@ -14,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
-from test_results import sweep
+from builders import sweep
 
 from nram import TrainConfig, results
 from nram.__main__ import main
@@ -57,7 +56,7 @@ def executed_text(path):
 
 @pytest.fixture(autouse=True)
 def signals_as_in_a_terminal():
-    """Those that are ignored here, as under nohup or in the background of a script, children would ignore, too."""
+    """Children would inherit signals that are ignored here, as under nohup or in the background of a script."""
     terminal = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGHUP: signal.SIG_DFL,
@@ -83,7 +82,7 @@ def notebooks(tmp_path):
 
 
 def prepare(notebooks, *keys):
-    """The configurations of tasks, whose runs are laid ready for the notebooks to leave."""
+    """Make the runs that the tasks' notebooks will leave; return the tasks' configurations."""
     configs = {}
     for key in keys:
         settings = {name: value for name, value in PARAMETERS.items() if name != "overrides"}

@@ -18,7 +18,7 @@ def test_a_stuck_member_becomes_a_copy_of_one_that_stands_out():
     members.first_moment[2], members.second_moment[2] = 0.5, 0.125
     renew(population, 1)
     copy, parent = population.trial(1), population.trial(2)
-    assert copy.parent == parent.trial == 2 and copy.trial == 4
+    assert copy.parent == parent.number == 2 and copy.number == 4
     for name in ("theta", "first_moment", "second_moment", "level", "age", "lowest_error", "family"):
         assert torch.equal(getattr(members, name)[1], getattr(members, name)[2]), name
     assert members.since_gain[1] == 0

@@ -10,45 +10,17 @@ import textwrap
 import pandas as pd
 import pytest
 import torch
+from builders import CONFIG, save_run, sweep
 
 import nram
 from nram import results
 from nram.results import provenance
 
-CONFIG = {"task": "copy", "seed": 0, "budget_seconds": 120.0, "device": "cpu", "train_difficulty": 15}
 CONFIG |= {"noise": [0, 0.3]}
 
 
-def sweep(first_error=None, low=1, differ=0, complexities=range(1, 51), cases=1000):
-    """A generalization frame: error 0 below `first_error`, 0.25 from it on; `differ` cases differ at the largest."""
-    rows = []
-    for complexity in complexities:
-        if complexity < low:
-            continue
-        error = 0.25 if first_error is not None and complexity >= first_error else 0.0
-        for machine in ("fuzzy", "discretized"):
-            rows.append({"complexity": complexity, "mode": "at", "machine": machine, "error": error, "cases": cases})
-            rows[-1] |= {"wrong_cases": int(error * cases), "num_cells": 12}
-            rows[-1] |= {"disagreements": differ if complexity == max(complexities) else 0}
-    rows += [dict(row, mode="uniform", disagreements=0) for row in rows if row["complexity"] == 50]
-    return pd.DataFrame(rows)
-
-
-def save(folder, config=CONFIG, generalization=None, metrics=None, **changes):
-    arguments = {
-        "config": config,
-        "metrics": {"solved": True, "batches": 7} if metrics is None else metrics,
-        "generalization": sweep() if generalization is None else generalization,
-        "history": pd.DataFrame({"batch": [10, 20], "seconds": [0.1, 1 / 3]}),
-        "trials": pd.DataFrame({"trial": [0], "solved": [False], "learning_rate": [0.1]}),
-        "weights": {"hidden": torch.arange(6.0).reshape(2, 3).t(), "bias": torch.zeros(2)},
-        "provenance": results.collect_provenance(config, seconds=1.5, kernel="reference", command="the command"),
-    }
-    return results.save_run(folder, **(arguments | changes))
-
-
 def test_a_run_is_read_back_as_it_was_written(tmp_path):
-    folder = save(tmp_path)
+    folder = save_run(tmp_path)
     assert folder == tmp_path / results.run_name(CONFIG)
     assert {path.name for path in folder.iterdir()} == set(results.FILES)
     run = results.load_run(folder)
@@ -64,7 +36,7 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path):
 
 def test_the_name_holds_task_and_hash(tmp_path):
     assert results.run_name(CONFIG) == "copy-" + results.config_hash(CONFIG)[:10]
-    assert save(tmp_path, name="recorded").name == "recorded"
+    assert save_run(tmp_path, name="recorded").name == "recorded"
 
 
 @pytest.mark.parametrize(
@@ -94,29 +66,29 @@ def test_settings_that_are_not_finite_are_refused():
 
 def test_a_finished_run_is_found_by_its_configuration_alone(tmp_path):
     assert results.find_run(tmp_path / "absent", CONFIG) is None
-    folder = save(tmp_path)
+    folder = save_run(tmp_path)
     assert results.find_run(tmp_path, CONFIG) == folder
     assert results.find_run(tmp_path, CONFIG | {"seed": 1}) is None
 
 
 def test_an_interrupted_run_is_not_a_finished_one(tmp_path):
-    save(tmp_path, metrics={"stopped_by": "interrupt"})
+    save_run(tmp_path, metrics={"stopped_by": "interrupt"})
     assert results.find_run(tmp_path, CONFIG) is None
     assert len(results.load_runs(tmp_path)) == 1
-    save(tmp_path, metrics={"stopped_by": "budget"})
+    save_run(tmp_path, metrics={"stopped_by": "budget"})
     assert results.find_run(tmp_path, CONFIG) is not None
 
 
 def test_another_run_under_the_same_name_is_not_taken(tmp_path):
-    folder = save(tmp_path)
+    folder = save_run(tmp_path)
     other = CONFIG | {"seed": 1}
     folder.rename(tmp_path / results.run_name(other))
     assert results.find_run(tmp_path, other) is None
 
 
 def test_an_earlier_run_of_the_same_name_is_replaced(tmp_path):
-    save(tmp_path)
-    folder = save(tmp_path, metrics={"batches": 8})
+    save_run(tmp_path)
+    folder = save_run(tmp_path, metrics={"batches": 8})
     assert results.load_run(folder).metrics == {"batches": 8}
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
@@ -133,13 +105,13 @@ def test_an_earlier_run_of_the_same_name_is_replaced(tmp_path):
 )
 def test_what_cannot_be_recorded_is_refused_and_leaves_nothing(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        save(tmp_path, **changes)
+        save_run(tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
-        save(tmp_path, config=CONFIG, provenance={"config_hash": results.config_hash(CONFIG), "command": object()})
+        save_run(tmp_path, config=CONFIG, provenance={"config_hash": results.config_hash(CONFIG), "command": object()})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,10 +121,10 @@ def test_a_process_killed_while_writing_leaves_no_run(tmp_path):
     script = """
         import os, signal, sys
         sys.path.insert(0, sys.argv[2])
-        import test_results
+        import builders
         from nram.results import saving
         saving.replace_folder = lambda staging, final: os.kill(os.getpid(), signal.SIGKILL)
-        test_results.save(sys.argv[1])
+        builders.save_run(sys.argv[1])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path), os.path.dirname(__file__)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
@@ -163,7 +135,7 @@ def test_a_process_killed_while_writing_leaves_no_run(tmp_path):
     results.remove_stale(tmp_path)
     assert staging.exists(), "it could be another process's, at work"
     os.utime(staging, (0, 0))
-    save(tmp_path)
+    save_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [results.run_name(CONFIG)]
 
 
@@ -173,7 +145,7 @@ def damage(path):
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.json", "provenance.json", "weights.safetensors"])
 def test_a_damaged_file_is_named(tmp_path, name):
-    folder = save(tmp_path)
+    folder = save_run(tmp_path)
     damage(folder / name)
     for read in (lambda: results.load_runs(tmp_path), lambda: results.find_run(tmp_path, CONFIG)):
         with pytest.raises(ValueError, match=f"{folder / name} is damaged"):
@@ -182,7 +154,7 @@ def test_a_damaged_file_is_named(tmp_path, name):
 
 @pytest.mark.parametrize("text", ["", 'a,b\n"1', "a,b\n1,2,3,4\n1,2,3,4,5\n"])
 def test_a_damaged_table_is_named(tmp_path, text):
-    path = save(tmp_path) / "history.csv"
+    path = save_run(tmp_path) / "history.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"{path} is damaged"):
         results.load_runs(tmp_path)
@@ -190,14 +162,14 @@ def test_a_damaged_table_is_named(tmp_path, text):
 
 @pytest.mark.parametrize("name", results.FILES)
 def test_a_missing_file_is_named(tmp_path, name):
-    path = save(tmp_path) / name
+    path = save_run(tmp_path) / name
     path.unlink()
     with pytest.raises(ValueError, match=f"{path} is missing"):
         results.load_runs(tmp_path)
 
 
 def test_a_run_of_a_newer_format_and_one_edited_by_hand_are_refused(tmp_path):
-    path = save(tmp_path) / "config.json"
+    path = save_run(tmp_path) / "config.json"
     written = json.loads(path.read_text())
     path.write_text(json.dumps(written | {"format": 2}))
     with pytest.raises(ValueError, match="format 2; this version of nram reads format 1"):
@@ -208,7 +180,7 @@ def test_a_run_of_a_newer_format_and_one_edited_by_hand_are_refused(tmp_path):
 
 
 def test_what_is_no_run_is_skipped_with_a_warning(tmp_path):
-    save(tmp_path)
+    save_run(tmp_path)
     (tmp_path / "notes").mkdir()
     (tmp_path / results.FAILED).mkdir()
     (tmp_path / "file.txt").write_text("no folder")
@@ -224,7 +196,7 @@ def test_a_missing_folder_of_runs_is_an_error(tmp_path):
 
 def test_runs_become_rows(tmp_path):
     for seed in (0, 1):
-        save(tmp_path, CONFIG | {"seed": seed}, sweep(first_error=20 * (seed + 1)), {"batches": 5 + seed})
+        save_run(tmp_path, CONFIG | {"seed": seed}, sweep(first_error=20 * (seed + 1)), {"batches": 5 + seed})
     runs = results.load_runs(tmp_path).sort_values("seed")
     assert runs["seed"].tolist() == [0, 1] and runs["batches"].tolist() == [5, 6]
     assert runs["error_free_up_to"].tolist() == [19, 39]
@@ -335,9 +307,9 @@ def test_a_verdict_needs_the_train_complexity():
 
 
 def test_table1_puts_the_paper_beside_the_best_run(tmp_path):
-    save(tmp_path, CONFIG | {"seed": 0}, sweep(first_error=10))
-    save(tmp_path, CONFIG | {"seed": 1}, sweep(first_error=40, differ=2))
-    save(tmp_path, CONFIG | {"task": "merge", "train_difficulty": 10}, sweep(low=2))
+    save_run(tmp_path, CONFIG | {"seed": 0}, sweep(first_error=10))
+    save_run(tmp_path, CONFIG | {"seed": 1}, sweep(first_error=40, differ=2))
+    save_run(tmp_path, CONFIG | {"task": "merge", "train_difficulty": 10}, sweep(low=2))
     table = results.table1(results.load_runs(tmp_path)).set_index("task")
     assert list(table.index) == results.paper_table1()["task"].tolist(), "ten tasks, in the paper's order"
     copy = table.loc["copy"]
@@ -357,7 +329,7 @@ def test_table1_puts_the_paper_beside_the_best_run(tmp_path):
 
 
 def test_table1_is_written_as_csv_and_markdown(tmp_path):
-    save(tmp_path / "runs")
+    save_run(tmp_path / "runs")
     table = results.write_table1(tmp_path)
     again = pd.read_csv(tmp_path / "tables" / "table1.csv")
     assert again["task"].tolist() == table["task"].tolist() and again["config_hash"].notna().sum() == 1
@@ -373,8 +345,8 @@ def test_table1_is_written_as_csv_and_markdown(tmp_path):
 
 
 def test_a_row_that_needed_more_than_the_papers_recipe_is_marked(tmp_path):
-    save(tmp_path, CONFIG)
-    save(tmp_path, CONFIG | {"task": "swap", "copies": 0.5, "sharpening": 4.0, "curriculum": False})
+    save_run(tmp_path, CONFIG)
+    save_run(tmp_path, CONFIG | {"task": "swap", "copies": 0.5, "sharpening": 4.0, "curriculum": False})
     table = results.table1(results.load_runs(tmp_path))
     assert table.set_index("task").loc["swap", "beyond_paper"] == "copies, sharpening, no curriculum"
     for text in (results.table1_markdown(table), results.summary_markdown(table)):
@@ -389,7 +361,7 @@ def test_table1_without_any_run_keeps_the_paper(tmp_path):
 
 
 def test_all_forms_of_table1_show_the_same_cells(tmp_path):
-    save(tmp_path, CONFIG, sweep(first_error=40, differ=2))
+    save_run(tmp_path, CONFIG, sweep(first_error=40, differ=2))
     table = results.table1(results.load_runs(tmp_path))
     copy, swap = (row for row in results.table1_rows(table) if row.task in ("copy", "swap"))
     assert [cell.reached for cell in copy.cells] == [True, False, False]

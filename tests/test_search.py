@@ -1,26 +1,21 @@
-"""A search's folder: a row for every seed, solved machines, resumption after a kill at any moment."""
+"""A search's folder: a row for every trial, solved machines, resumption after a kill at any moment."""
 
 import shutil
 
 import pandas as pd
 import pytest
 import torch
+from builders import search_config
 
 import nram
 from nram import tasks
 from nram.experiments import search
-from nram.training.config import TrainConfig
-
-
-def config(**overrides):
-    settings = dict(population=4, batch_size=8, hidden=32, train_difficulty=4, verify_cases=40, budget_seconds=3.0)
-    return TrainConfig.for_task("access", **{**settings, **overrides})
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searches") / "access"
-    trials = search.search(config(budget_seconds=8.0), folder, progress=False)
+    trials = search.search(search_config(budget_seconds=8.0), folder, progress=False)
     return folder, trials
 
 
@@ -41,13 +36,13 @@ def test_every_started_seed_leaves_a_row_and_every_solved_one_its_machine(finish
 def test_a_search_is_resumed_after_a_kill_in_the_middle_of_a_row(finished, tmp_path):
     _, trials = finished
     folder = tmp_path / "access"
-    search.search(config(), folder, progress=False)
+    search.search(search_config(), folder, progress=False)
     before = search.load_trials(folder)
     ended = before[~before["ended"].isin(search.CUT_SHORT)]
     with open(folder / "trials.csv", "a") as file:
         file.write(f"{before['trial'].max() + 1},0,0.01,1.")
     (folder / "machines" / ".staging-killed").mkdir(parents=True)
-    after = search.search(config(), folder, resume=True, progress=False)
+    after = search.search(search_config(), folder, resume=True, progress=False)
     pd.testing.assert_frame_equal(after.iloc[: len(ended)], ended.reset_index(drop=True), check_dtype=False)
     assert after["trial"].is_unique and after["learning_rate"].is_unique
     assert set(before["trial"]) <= set(after["trial"]) and len(after) > len(before)
@@ -61,9 +56,9 @@ def test_a_search_is_resumed_after_a_kill_in_the_middle_of_a_row(finished, tmp_p
 @pytest.mark.slow
 def test_a_search_whose_state_is_gone_draws_no_seed_twice(tmp_path):
     folder = tmp_path / "access"
-    before = search.search(config(budget_batches=60), folder, progress=False)
+    before = search.search(search_config(budget_batches=60), folder, progress=False)
     shutil.rmtree(folder / "checkpoint")
-    after = search.search(config(budget_batches=60), folder, resume=True, progress=False)
+    after = search.search(search_config(budget_batches=60), folder, resume=True, progress=False)
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
     assert after["trial"].is_unique and after["learning_rate"].is_unique and len(after) > len(before)
 
@@ -72,9 +67,9 @@ def test_a_search_whose_state_is_gone_draws_no_seed_twice(tmp_path):
 def test_a_folder_is_not_mixed_up(finished):
     folder, _ = finished
     with pytest.raises(ValueError, match="holds a search already"):
-        search.search(config(), folder, progress=False)
+        search.search(search_config(), folder, progress=False)
     with pytest.raises(ValueError, match="other settings: hidden"):
-        search.search(config(hidden=16), folder, resume=True, progress=False)
+        search.search(search_config(hidden=16), folder, resume=True, progress=False)
 
 
 def test_success_rate():
@@ -95,8 +90,8 @@ def test_copies_are_no_seeds_and_solve_the_seed_they_stem_from():
 @pytest.mark.slow
 def test_a_search_of_another_version_is_not_added_to(tmp_path):
     folder = tmp_path / "access"
-    search.search(config(budget_batches=10), folder, progress=False)
+    search.search(search_config(budget_batches=10), folder, progress=False)
     path = folder / "trials.csv"
     path.write_text(path.read_text().replace(",call\n", "\n", 1))
     with pytest.raises(ValueError, match="columns of another version"):
-        search.search(config(budget_batches=10), folder, resume=True, progress=False)
+        search.search(search_config(budget_batches=10), folder, resume=True, progress=False)

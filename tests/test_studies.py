@@ -1,4 +1,4 @@
-"""Studies: trials that depend on nothing but themselves, resumption, the table, the plans."""
+"""Studies: trials that do not depend on each other, resumption, the table, the plans."""
 
 import dataclasses
 
@@ -125,7 +125,7 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     ]
     assert (whole["cpu_seconds"] > 0).all()
 
-    # Killed: one population is done but for a row and half a row, the others have not begun.
+    # Killed: one population lacks a row and half a row, the others have not begun.
     killed = tmp_path / "killed" / "tiny"
     (killed / "blocks").mkdir(parents=True)
     (killed / "config.json").write_bytes((tmp_path / "whole" / "tiny" / "config.json").read_bytes())
@@ -137,7 +137,7 @@ def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_pa
     pd.testing.assert_frame_equal(
         again.drop(columns=["cpu_seconds", "commit"]), whole.drop(columns=["cpu_seconds", "commit"])
     )
-    with pytest.raises(ValueError, match="other settings: 4 seeds, no less"):
+    with pytest.raises(ValueError, match="other settings: 4 seeds, no fewer"):
         studies.run_study("tiny", tmp_path / "whole", seeds=3)
     with pytest.raises(ValueError, match="trial_batches 40 instead of 50 in wide, with noise"):
         studies.run_study("tiny", tmp_path / "whole", seeds=4, batches=50)

@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 import torch
+from builders import draw, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,17 +36,6 @@ SMALLEST_MEMORY = {
     "merge": lambda d: 2 * d + 5,
     "walkbst": lambda d: 4 * d + 2,
 }
-
-
-def draw(key, difficulties, num_cells, seed=0, device="cpu"):
-    difficulty = torch.as_tensor(difficulties, device=device)
-    return tasks.get(key).sample(difficulty, num_cells, torch.Generator(device).manual_seed(seed))
-
-
-def rows(batch):
-    """(difficulty, memory, target, output cells) of each example, as Python integers and lists."""
-    for d, memory, target, mask in zip(batch.difficulty, batch.memory, batch.target, batch.mask, strict=True):
-        yield int(d), memory.tolist(), target.tolist(), mask.nonzero().flatten().tolist()
 
 
 def check_answers(key, batch):

@@ -1,4 +1,4 @@
-"""The threads of the fused CPU kernel: every part of every job is done once, whoever waits asleep or awake."""
+"""The threads of the fused CPU kernel: each part of each job is done once, whether its thread waits asleep or awake."""
 
 import multiprocessing
 import os
@@ -78,7 +78,7 @@ def _interrupt(*_):
     raise Interruption
 
 
-# Python's own Thread.start does not stand an exception at any moment: its thread may end with a KeyError.
+# Python's own Thread.start does not survive an exception at every moment: its thread may end with a KeyError.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
 def test_an_exception_at_any_moment_leaves_no_thread_at_work():

@@ -8,7 +8,7 @@ from builders import stop_after, tiny_config
 
 from nram import results, tasks
 from nram.experiments import run as experiment
-from nram.experiments.run import load as restore
+from nram.experiments.run import restore
 from nram.machine.cost import loss_per_example
 from nram.machine.run import unroll
 from nram.training.config import TrainConfig

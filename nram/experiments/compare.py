@@ -18,7 +18,7 @@ WORDS = {"recorded": results.RECORDED, "mine": results.MINE}  # folders that a s
 
 @dataclass(frozen=True)
 class Side:
-    """What one source knows of a task, by measure.
+    """What one source says about a task, by measure.
 
     errors: (error, cases behind it; 0 if only the error was published). words: Table 1's verdict, if it is not a
     number. settings: those that are known.
@@ -30,17 +30,18 @@ class Side:
 
 
 def compare(first: str | Path, second: str | Path, beside: str | Path | None = None) -> pd.DataFrame:
-    """One frame for two sources of results: a row per measure, and task that both have.
+    """One frame for two sources of results: a row for each measure and each task that both have.
 
-    A source is a run's folder, a folder of runs, of which each task's best counts (see `results.best_runs`), or a word:
+    A source is a run's folder, a folder of runs (each task's best counts, see `results.best_runs`) or a word:
     "paper", "recorded" (this repository's reference runs), "mine" (results/runs). Columns: task; measure, one of
     `MEASURES`; the error of each source under its name; difference, second minus first; low and high, its 95% interval
     (see `results.difference_interval`); settings that differ; note, what Table 1 says in words other than "perfect".
     The source `beside` only adds its column of errors and its notes.
 
-    The paper does not publish how many cases are behind its errors: they count as exact, and its "perfect" as an error
-    of 0. Errors of the discretized machine are those at the train complexity. Raises ValueError for a source without
-    runs and for the same source twice, FileNotFoundError for a source that is not a folder; each names the source.
+    The paper does not publish how many cases are behind its errors: they count as exact. Its "perfect" counts as an
+    error of 0. Errors of the discretized machine are those at the train complexity. Raises ValueError for a source
+    without runs and for the same source twice, FileNotFoundError for a source that is not a folder; each names the
+    source.
     """
     sources = [str(each) for each in (first, second, beside) if each is not None]
     if len(set(sources)) < len(sources):

@@ -11,7 +11,7 @@ import torch
 __all__ = ["LAUNCHERS", "launch"]
 
 LAUNCHERS = ("local", "slurm")
-POLL_SECONDS = 5.0  # between two looks at the states of SLURM's jobs
+POLL_SECONDS = 5.0  # between two checks of SLURM's jobs
 
 
 def launch(
@@ -23,7 +23,7 @@ def launch(
     logs: str | Path | None = None,
     slurm: dict | None = None,
 ) -> Iterator:
-    """What function(*arguments) returns for each of the calls, in the order in which they end.
+    """Yield what function(*arguments) returns for each call, in the order in which the calls end.
 
     launcher: "local", processes of this computer that share its cores, or "slurm", one array of jobs. jobs: how many at
     a time; None means 1 for "local" and as many as the cluster allows for "slurm". A single local job runs in this

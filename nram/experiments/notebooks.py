@@ -19,9 +19,9 @@ COLORS = re.compile(r"\x1b\[[0-9;]*m")
 def execute(notebook: Path, aside: Path, parameters: dict, *, threads: int, command: str):
     """Execute a notebook in its own folder with papermill; returns the executed notebook and writes it to `aside`.
 
-    threads: of the kernel. command: what the provenance of its runs names. A kernel that does not start is tried once
-    more. Raises what papermill raises, RuntimeError for a kernel that died and for a notebook that ended before its
-    last cell, ValueError for an unknown parameter.
+    threads: of the kernel. command: the one that the provenance of its runs names. A kernel that does not start gets
+    a second try. Raises what papermill raises, RuntimeError for a kernel that died and for a notebook that ended before
+    its last cell, ValueError for an unknown parameter.
     """
     check_parameters(notebook, parameters)
     for attempt in (1, 2):
@@ -51,7 +51,7 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 
 
 def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, command: str, seen: dict):
-    """One attempt; `seen` is told whether the kernel started, and the number of the last cell that did."""
+    """One attempt; writes into `seen` whether the kernel started, and the number of the last cell that started."""
     import papermill
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError

@@ -1,8 +1,8 @@
 """A search as a list of independent populations, side by side or one after another.
 
 Population k is the search (`nram.experiments.search`) with the seed `config.seed` + k, in its own folder
-`population-000k`; it spends the whole budget. Populations share nothing: where they run, how many at a time and in
-which order changes nothing but the time. A finished population is not run again, an unfinished one resumes. trials.csv
+`population-000k`; it spends the whole budget. Populations share nothing: where, how many at a time and in which
+order they run changes only the time. A finished population does not run again; an unfinished one resumes. trials.csv
 holds the trials of all.
 """
 
@@ -30,15 +30,15 @@ def search_in_parallel(
     say=lambda text: None,
     **launcher,
 ) -> pd.DataFrame:
-    """Run the populations 0 to `populations` - 1, or what is left of them: the frame of all their trials.
+    """Run the populations 0 to `populations` - 1, or the rest of them; return the frame of all their trials.
 
-    say(text) is called whenever a population has ended. launcher: where they run (see
+    say(text) is called whenever a population ends. launcher: where they run (see
     `nram.experiments.launch.launch`). Raises ValueError if the folder holds a search and `resume` is not set, or one of
     other settings.
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds a search that is no list of populations: name another folder")
+        raise ValueError(f"{folder} holds a search that is not a list of populations: name another folder")
     if not resume and _population_folders(folder):
         raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
     calls = [(config.replace(seed=config.seed + k), _population_folder(folder, k)) for k in range(populations)]
@@ -50,7 +50,7 @@ def search_in_parallel(
 
 
 def run_population(config: TrainConfig, folder: Path) -> str:
-    """Search with one population, or with what is left of its budget; what became of it, in words."""
+    """Search with one population for what is left of its budget; return the outcome in words."""
     mark = folder / "finished.json"
     if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget.seconds):
         begun = (folder / "trials.csv").exists()
@@ -77,6 +77,6 @@ def _population_folder(folder: Path, number: int) -> Path:
 
 
 def _population_folders(folder: Path) -> list[Path]:
-    """The folders of the populations that have begun, by number."""
+    """The folders of the populations that have started, by number."""
     found = [*folder.glob("population-*"), *folder.glob(f"{FORMER}-*")]
     return sorted(found, key=lambda path: path.name.partition("-")[2])

@@ -40,7 +40,7 @@ def reproduce(
     notebooks: Path = results.NOTEBOOKS,
     say: Callable[[str], None] = print,
 ) -> dict[str, str]:
-    """Execute what is not done yet, then the summaries; write Table 1. Returns what failed, by name, with its error.
+    """Execute the notebooks that are not done yet, then the summaries; write Table 1. Returns the errors by name.
 
     configs: per task, the configuration that its notebook computes from `parameters`, which lack only task and
     results_folder. folder: gets runs, notebooks, tables and figures. parallel: notebooks at a time; threads: of each.
@@ -121,7 +121,7 @@ class Job:
 
     name: in messages. aside: where the notebook is written while it is executed. target: where the executed notebook
     belongs; None for a task's, which goes into the run's folder. config: of the run that it must leave in `runs`; None
-    for a summary. command: does the same for this notebook alone.
+    for a summary. command: executes this notebook alone.
     """
 
     name: str

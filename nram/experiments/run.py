@@ -168,7 +168,7 @@ def evaluate_run(folder: str | Path, progress: bool = True, **sweep) -> Evaluati
 
 
 def one_case(result: TrainResult, seed: int) -> tuple[dict[str, list[int]], list[bool]]:
-    """What a trained machine does with one fresh case at the train difficulty: (cells by what they are, output cells).
+    """What a trained machine does with one fresh case at the train difficulty: (rows of cells by name, output cells).
 
     The cells are the memory at the start, the target, and what the machine and its discretized form leave: M each.
     """

@@ -1,10 +1,10 @@
-"""Random search over seeds and hyperparameters: every started seed leaves a row, whatever happens to the process.
+"""Random search over seeds and hyperparameters: every trial leaves a row, whatever happens to the process.
 
 A search's folder holds config.json; trials.csv (a row per trial, appended as the trial ends); calls.csv (a row per
 call: command, commit, versions, device; a trial's `call` is the one in which it ended); machines/<trial>/ (config.json
 and weights of every solved trial, which `nram.load` reads); and checkpoint/ (the state of the population, saved every
-few seconds). A later search with the same settings resumes the members that were in training when the search before
-ended or was killed; on resuming, rows of cut-short trials ("budget", "interrupt") are deleted.
+few seconds). A later call with the same settings resumes the members that were in training when the last call ended or
+was killed. It deletes the rows of trials that were cut short ("budget", "interrupt").
 """
 
 import json
@@ -30,11 +30,11 @@ COLUMNS = (
     *("parent", "seconds", "search_seconds", "call"),
 )
 PER_CALL = ("budget_seconds", "budget_batches")  # settings that may differ when a search is resumed
-CUT_SHORT = ("budget", "interrupt")  # how trials ended that a later call resumes
+CUT_SHORT = ("budget", "interrupt")  # ends of trials that a later call resumes
 
 
 def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, progress: bool = True) -> pd.DataFrame:
-    """Start seed after seed until this call's budget is spent; the frame of all the search's trials.
+    """Start trial after trial until this call's budget is spent; return the frame of all the search's trials.
 
     Raises ValueError if the folder holds a search and `resume` is not set, or one of other settings;
     `nram.results.files.Busy` if another process searches there.
@@ -51,10 +51,10 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
         known = set(load_trials(folder)["trial"])
 
         def on_trial(trial: Trial, machine: Machine | None) -> None:
-            if trial.trial in known:
+            if trial.number in known:
                 return  # the process was killed after this trial ended and before it saved its state
             if machine is not None:
-                _save_machine(folder / "machines" / str(trial.trial), settings, machine)
+                _save_machine(folder / "machines" / str(trial.number), settings, machine)
             row = trial.row() | {"seed": config.seed, "search_seconds": round(trial.seconds, 1), "call": call}
             with open(folder / "trials.csv", "a") as file:
                 append_row(file, COLUMNS, row)
@@ -73,7 +73,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
 
 
 def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, int, int]:
-    """Make or continue a search's folder: (seconds spent so far, batches, number of the first trial)."""
+    """Make or reopen a search's folder; return (seconds spent so far, batches, number of the first trial)."""
     config_file, trials_file = folder / "config.json", folder / "trials.csv"
     if not config_file.exists():
         write_text(trials_file, ",".join(COLUMNS) + "\n")
@@ -95,7 +95,7 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
         return 0.0, 0, int(trials["trial"].max()) + 1 + settings["population"] if len(trials) else 0
     _, state = saved
     rows = state["population"]["trials"]
-    running = {row["trial"] for row in rows if row["ended"] == "running"}
+    running = {row["number"] for row in rows if row["ended"] == "running"}
     cut_short = trials["ended"].isin(CUT_SHORT) & ~trials["solved"].astype(bool) & trials["trial"].isin(running)
     if cut_short.any():
         lines = whole.splitlines()
@@ -115,7 +115,7 @@ def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:
 
 
 def _record_call(folder: Path, settings: dict, config: TrainConfig) -> int:
-    """Add this call to calls.csv; its number."""
+    """Add this call to calls.csv; return its number."""
     kernel = kernels.resolve(config.kernel, config.device)
     provenance = results.collect_provenance(settings, seconds=0.0, kernel=kernel)
     row = provenance | provenance["versions"]
@@ -143,7 +143,7 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
 def success_rate(trials: pd.DataFrame) -> dict:
     """How often a started seed is solved: started, solved, rate, its interval, batches to solve (median, quartiles).
 
-    Trials that the end of the search cut short count as started and not solved, which makes the rate a lower bound.
+    Trials that the end of the search cut short count as started and not solved, so the rate is a lower bound.
     Copies of a member are not separate seeds: a solved copy solves the seed that it descends from, which counts once.
     """
     solved = trials[trials["solved"]]

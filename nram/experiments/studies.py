@@ -1,17 +1,17 @@
 """Studies: how often a seed is solved, under settings and variants of them that differ in one thing each.
 
 A study (`nram.experiments.study_plans`) is a list of independent trials: every setting with every variant, for the same
-seeds. A trial trains one seed until it is solved or has used its batches; nothing takes its place. Trials run side by
-side, 25 to a population. No trial depends on another: its number decides its first parameters, its place in its
-population, and so the random numbers behind its examples and its noise. The trials of a population share the sequence
-of memory sizes and one pool of noise, which each enters at its own place.
+seeds. A trial trains one member until it is solved or has used its batches; no other member replaces it. Trials run
+side by side, 25 to a population. Trials do not depend on each other. A trial's number decides its first parameters and
+its place in its population, and thereby the random numbers behind its examples and its noise. The trials of a
+population share the sequence of memory sizes and one pool of noise, which each enters at its own place.
 
 Under two variants the same seeds have the same first parameters and the same random numbers behind their examples.
 Their examples differ once their levels do.
 
 A study's folder holds config.json (all settings), trials.csv (a row per trial) and provenance.json. While it runs,
-blocks/ holds a file per population, to which each trial adds its row as it ends. A killed study resumes there, and ends
-as it would have. `nram.experiments.study_tables` makes tables of its trials.
+blocks/ holds a file per population, to which each trial adds its row as it ends. A killed study resumes there and ends
+as an undisturbed one does. `nram.experiments.study_tables` makes tables of its trials.
 """
 
 import json
@@ -52,11 +52,11 @@ def run_study(
     say=lambda text: None,
     **launcher,
 ) -> pd.DataFrame:
-    """Run a study, or what is left of it, in `folder`/<name>: the frame of its trials.
+    """Run a study, or what is left of it, in `folder`/<name>; return the frame of its trials.
 
-    only: run only these settings of the plan, beside those that the folder holds; another call may add the rest.
-    say(text) is called whenever a population has ended. launcher: where populations run (see
-    `nram.experiments.launch.launch`). A finished study gains what its plan has gained since, and more seeds. Raises
+    only: run only these settings of the plan, in addition to those that the folder holds. Another call may add
+    the rest. say(text) is called whenever a population ends. launcher: where populations run (see
+    `nram.experiments.launch.launch`). A call on a finished study adds what its plan has gained, and more seeds. Raises
     ValueError if the folder holds another study, or this one with other settings.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
@@ -97,7 +97,7 @@ def load_study(folder: str | Path) -> pd.DataFrame:
     """A finished study's trials, one row per seed. Raises FileNotFoundError if the folder holds none."""
     folder = Path(folder)
     if not (folder / "provenance.json").is_file():
-        raise FileNotFoundError(f"{folder} is no finished study: it has no provenance.json")
+        raise FileNotFoundError(f"{folder} is not a finished study: it has no provenance.json")
     return _read_trials(folder / "trials.csv")
 
 
@@ -110,7 +110,7 @@ def load_studies(folder: str | Path, names: Sequence[str] = tuple(STUDIES)) -> d
 
 
 def _chosen(plan: Plan, name: str, only: Sequence[str] | None, before: dict | None) -> Plan:
-    """The part of a plan that `only` names, beside what the study's folder holds."""
+    """The part of a plan that `only` names or the study's folder holds."""
     if only is None:
         return plan
     unknown = set(only) - {setting for setting, _ in plan}
@@ -129,7 +129,7 @@ def _differing(before: dict, settings: dict) -> str:
     if before["study"] != settings["study"]:
         return f"study {before['study']} instead of {settings['study']}"
     if before["seeds"] > settings["seeds"]:
-        return f"{before['seeds']} seeds, no less"
+        return f"{before['seeds']} seeds, no fewer"
     asked = {(each["setting"], each["variant"]): each for each in settings["configurations"]}
     for held in before["configurations"]:
         key = held["setting"], held["variant"]
@@ -167,7 +167,7 @@ def _in_order(trials: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, first: int, end: int, commit: str) -> str:
-    """Run those of the trials first..end-1 that have no row yet, in one population; what became of them, in words.
+    """Run, in one population, the trials first..end-1 that have no row yet; return the outcome in words.
 
     commit: of the code, for the rows.
     """
@@ -216,12 +216,12 @@ def _block_file(folder: Path, setting: str, variant: str, first: int) -> Path:
 
 
 def _mend(path: Path) -> None:
-    """Cut off the half of a row that a killed process left."""
+    """Remove the half-written row of a killed process."""
     text = path.read_text()
     if not text.endswith("\n"):
         os.truncate(path, len(text[: text.rfind("\n") + 1].encode()))
 
 
 def _read_trials(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The rows of a file that has a header, or else these columns."""
+    """The rows of a file; `columns` names its columns if it has no header."""
     return pd.read_csv(path, names=columns, dtype={"rises": str, "commit": str})

@@ -1,8 +1,8 @@
 """The studies as data: settings, variants of them, and how many batches a seed is trained for.
 
-A setting starts from a task's recipe (`nram.training.recipes`), or from a recorded run of `results/recorded`: its
-settings and the hyperparameters of its solved seed. Then it says what differs. Every setting is run with every variant.
-A study fixes whatever a seed would draw at random: to the recorded seed's value, or to the given one.
+A setting starts from a task's recipe (`nram.training.recipes`), or from a run in `results/recorded`: its settings and
+the hyperparameters of its solved trial. Then it names what differs. Every setting is run with every variant.
+A study fixes each hyperparameter that a trial would draw at random, to the recorded trial's value or a given one.
 """
 
 from nram import results
@@ -13,13 +13,13 @@ __all__ = ["BASE_SEED", "DRAWN", "SEEDS", "STUDIES", "configurations"]
 SEEDS = 100
 BASE_SEED = 2000  # the configuration's: no search and no recorded run has used these seeds
 BLOCK = 25  # trials in a population
-DRAWN = ("learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy")  # what a seed draws from bounds
+DRAWN = ("learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy")  # what a trial draws from bounds
 
 SOLVED = ("access", "increment", "copy", "reverse", "swap", "permutation", "listk", "walkbst")  # by the recorded runs
 
-# The three best settings of a search over ListK. It started 984 seeds in 32 populations, each seed with hyperparameters
-# of its own, in machines of several sizes; 7 were solved within 500 to 800 batches. Then it tried ten settings at or
-# near those of the solved seeds, 32 seeds each. Three READs in a timestep, a stop logit that lets machines run on at
+# The three best settings of a search over ListK. It started 984 trials in 32 populations, each with hyperparameters of
+# its own, in machines of several sizes; 7 were solved within 500 to 800 batches. Then it tried ten settings at or near
+# those of the solved trials, 32 trials each. Three READs in a timestep, a stop logit that lets machines run on at
 # first, and a weak entropy bonus helped most.
 LISTK = {
     "task": "listk",

@@ -105,7 +105,7 @@ def readme_tables(folder: str | Path) -> dict[str, str]:
 def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
     """What the rates of `study_table` mean for a search on many cores, as Markdown: an estimate, not a measurement.
 
-    Trials need nothing from each other: the number solved in an hour grows as the number of cores does.
+    Trials are independent: the number solved in an hour grows with the number of cores.
     """
     per_hour = table["started"] / table["cpu_hours"]
     shown = pd.DataFrame({"task": table["setting"], "seeds per core and hour": per_hour.round().astype(int)})
@@ -115,7 +115,7 @@ def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
 
 
 def settings_table(folder: str | Path) -> pd.DataFrame:
-    """The settings in which a finished study's settings differ, a row each, as in their first variants."""
+    """What differs between the settings of a finished study: a row per setting, from its first variant."""
     held = json.loads((Path(folder) / "config.json").read_text())["configurations"]
     first = {each["setting"]: each for each in reversed(held)}
     frame = pd.DataFrame([first[name] for name in dict.fromkeys(each["setting"] for each in held)])

@@ -82,7 +82,7 @@ def verify(
 
 
 def _metrics(run: results.Run) -> Iterator[Number]:
-    """The metrics that evaluation recorded, beside what the run's own generalization.csv says they are."""
+    """The recorded metrics, each beside its value according to the run's own generalization.csv."""
     for name, value in run.judge().metrics().items():
         recorded, again = (math.nan if each is None else float(each) for each in (run.metrics.get(name), value))
         if math.isnan(recorded) and math.isnan(again):

@@ -1,4 +1,4 @@
-"""Processes that execute jobs side by side, and that end when the process that started them ends."""
+"""Processes that execute jobs side by side and end with the process that started them."""
 
 import gc
 import logging
@@ -32,7 +32,7 @@ class Job(Protocol):
         """Do the job, in a worker's process. Raises whatever goes wrong."""
 
     def close(self, failure: Failure | None) -> None:
-        """Record how the job ended, in the runner's process."""
+        """Handle the end of the job, in the runner's process."""
 
 
 def usable_cores() -> int:
@@ -43,7 +43,7 @@ def usable_cores() -> int:
 
 
 def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable[[str], None]) -> dict[str, Failure]:
-    """Execute the jobs of each stage, `parallel` at a time, then those of the next; the failures by name.
+    """Execute one stage after another, each with `parallel` jobs at a time; return the failures by name.
 
     No worker outlives this call, however it ends.
     """
@@ -80,7 +80,7 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
 
 @dataclass
 class Worker:
-    """A worker's process and what it is doing since when."""
+    """A worker's process, its job, and when that began."""
 
     process: multiprocessing.Process
     connection: Connection
@@ -141,7 +141,7 @@ def work(connection: Connection, threads: int, scratch: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_follow_parent, daemon=True).start()
     gc.disable()  # collecting a dead kernel's ZeroMQ context in a cycle can wait forever
-    logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)  # `describe` tells of failures, once
+    logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)  # `describe` tells each failure once
     while True:
         try:
             job = connection.recv()

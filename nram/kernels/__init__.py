@@ -1,12 +1,12 @@
-"""Runs of whole machines, by the fastest implementation for the tensors' device or by a named one.
+"""Run whole machines, with the fastest implementation for the tensors' device or with a named one.
 
     "reference"  nram.machine: plain PyTorch, any device
     "cpu"        nram.kernels.cpu: the whole run fused with Numba
     "gpu"        nram.kernels.gpu: every timestep fused with Triton, which PyTorch's CUDA builds bring along
     "auto"       "cpu" on the CPU, else the reference
 
-"gpu" is tested under Triton's interpreter and compiled for Hopper, but it has not run on a GPU yet: it must be named.
-All mean the same as `nram.machine`. `nram.kernels.fused` says what a fused implementation offers.
+"gpu" is tested under Triton's interpreter and compiled for Hopper, but it has not run on a GPU yet: "auto" does not
+choose it. All compute what `nram.machine` defines. `nram.kernels.fused` says what a fused implementation offers.
 """
 
 import contextlib

@@ -1,36 +1,18 @@
-"""One optimizer step for a whole population: gradient noise and Adam (appendix B).
+"""Gradient noise and Adam for a whole population, fused for the CPU: one pass over the parameters (appendix B).
 
-`adam_step_reference`, in plain PyTorch, is the definition and serves any device. On the CPU `adam_step` does the same
-in one pass over the parameters; PyTorch's operations would take as long as the run of the machines.
+`nram.training.optimizer.adam_step` is the definition. Its PyTorch operations take as long as the run of the machines.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
-__all__ = ["adam_step", "adam_step_reference"]
+__all__ = ["EPSILON", "fused_adam_step"]
 
 EPSILON = 1e-8  # Adam's, in the denominator
 
 
-def adam_step_reference(theta, first, second, gradient, noise, starts, factors, betas) -> None:
-    """One step of Adam on noisy gradients [P, K]: changes theta, first and second moment, all [P, K], in place.
-
-    noise: [at least 2K] standard normal numbers, a pool for all members: member p takes K of them from starts[p]
-    (LongTensor[P], below K) on. factors: [4, P], for each member the factor of its gradient, its noise's standard
-    deviation, its step size / bias correction of the first moment, and 1 / bias correction of the second moment.
-    """
-    scale, deviation, step_size, correction = factors.unsqueeze(-1)
-    noisy = gradient * scale + noise.unfold(0, gradient.shape[1], 1)[starts] * deviation
-    first.lerp_(noisy, 1 - betas[0])
-    second.mul_(betas[1]).addcmul_(noisy, noisy, value=1 - betas[1])
-    theta.sub_(step_size * first / ((second * correction).sqrt_() + EPSILON))
-
-
-def adam_step(theta, first, second, gradient, noise, starts, factors, betas) -> None:
-    """`adam_step_reference`, on the CPU in one pass."""
-    if theta.device.type != "cpu" or theta.dtype != torch.float32:
-        return adam_step_reference(theta, first, second, gradient, noise, starts, factors, betas)
+def fused_adam_step(theta, first, second, gradient, noise, starts, factors, betas) -> None:
+    """`nram.training.optimizer.adam_step`, same arguments, for float32 on the CPU."""
     flat = [_array(each) for each in (theta, first, second, gradient, noise, starts, factors)]
     _compiled()(*flat, *(np.float32(beta) for beta in betas))
 

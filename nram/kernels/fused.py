@@ -6,8 +6,8 @@ A kernel module (cpu, gpu) offers `Workspace()` and
 
 which runs the machines forward on construction and then holds log_likelihood, stop_logits, entropy [T, P, B],
 wrong_cells, stop_step [P, B], and with produce=True produced [P, B, M] (the run may then end at the median stop). With
-keep=True `.backward(d_log_likelihood, d_stop_logits, d_entropy)` returns the parameters' gradients by name, once; None
-stands for a gradient of zero. A workspace belongs to one pass at a time. A kernel module also offers
+keep=True `.backward(d_log_likelihood, d_stop_logits, d_entropy)` returns the parameters' gradients by name. It can be
+called once; None stands for a gradient of zero. A workspace belongs to one pass at a time. A kernel module also offers
 `will_compile(dtype)` and `warm_up(dtype)`.
 """
 
@@ -48,7 +48,7 @@ workspaces = _Workspaces()
 
 
 class _Lease:
-    """A pass with its workspace, which is given back when nothing refers to the pass any more."""
+    """A pass with its workspace, which it returns when nothing refers to the pass any more."""
 
     workspace = None  # lets `__del__` run if `__init__` was interrupted
 

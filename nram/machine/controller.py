@@ -85,9 +85,9 @@ class LSTM:
         h, c = state
         first = clip_gradient(_linear(params, "first", zero_probs).relu(), clip)
         gates = _linear(params, "gates", torch.cat([first, h], dim=-1))
-        enter, keep, candidate, leave = gates.chunk(4, dim=-1)
-        c = clip_gradient(keep.sigmoid() * c + enter.sigmoid() * candidate.tanh(), clip)
-        h = clip_gradient(leave.sigmoid() * c.tanh(), clip)
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
+        c = clip_gradient(forget_gate.sigmoid() * c + input_gate.sigmoid() * candidate.tanh(), clip)
+        h = clip_gradient(output_gate.sigmoid() * c.tanh(), clip)
         return clip_gradient(_linear(params, "output", h), clip), (h, c)
 
 

@@ -43,7 +43,7 @@ def read(tape: Tensor, pointer_probs: Tensor) -> Tensor:
 def write(tape: Tensor, pointer_probs: Tensor, value_probs: Tensor) -> Tensor:
     """WRITE(p, a): Mem <- (1 - p) 1^T * Mem + p a^T; the new tape [..., M, M].
 
-    As a module WRITE returns the integer 0.
+    Deviation: as a module, WRITE returns the integer 0. The appendix is ambiguous.
     """
     pointer = pointer_probs.unsqueeze(-1)
     return (1 - pointer) * tape + pointer * value_probs.unsqueeze(-2)

@@ -112,13 +112,13 @@ def produce(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     tape = one_hot_memory(memory, dtype)
     state = controller.initial_state(params, limit.shape[1])
     produced = memory.clone()
-    alive = torch.zeros(limit.shape, dtype=dtype, device=memory.device)  # log prod (1 - f)
+    log_alive = torch.zeros(limit.shape, dtype=dtype, device=memory.device)
     stopped = torch.zeros(limit.shape, dtype=torch.bool, device=memory.device)
     for t in range(int(limit.max())):
         outputs, state = controller.step(params, registers[..., 0], state)
         registers, tape = timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)
-        alive = alive + torch.nn.functional.logsigmoid(-outputs[..., -1])
-        stops_now = ~stopped & ((alive.exp() <= 0.5) | (t == limit - 1))
+        log_alive = log_alive + torch.nn.functional.logsigmoid(-outputs[..., -1])
+        stops_now = ~stopped & ((log_alive.exp() <= 0.5) | (t == limit - 1))
         produced = torch.where(stops_now.unsqueeze(-1), tape.argmax(-1), produced)
         stopped |= stops_now
         if stopped.all():

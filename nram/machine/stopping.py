@@ -9,7 +9,7 @@ __all__ = ["log_stop_probs", "median_stop", "stop_probs"]
 def stop_probs(stop_logits: Tensor, limit: Tensor) -> Tensor:
     """p_t = f_t * prod_{i<t} (1 - f_i): stop_logits [T, ...], limit [...] -> [T, ...].
 
-    The machine must stop after its `limit`-th timestep: there p_t is the rest, and 0 from then on (section 3).
+    The machine must stop after its `limit`-th timestep: p_t there is all that is left, and later 0 (section 3).
     """
     steps, log_alive = _steps(stop_logits, limit), _log_alive(stop_logits)
     probs = torch.where(steps == limit - 1, log_alive.exp(), (log_alive.exp() * stop_logits.sigmoid()))
@@ -34,6 +34,9 @@ def _log_alive(stop_logits: Tensor) -> Tensor:
 
 
 def median_stop(stop_logits: Tensor, limit: Tensor) -> Tensor:
-    """The first timestep t, from 0, with p_0 + ... + p_t >= 1/2: stop_logits [T, ...], limit [...] -> [...], long."""
+    """The first timestep t, from 0, with p_0 + ... + p_t >= 1/2: stop_logits [T, ...], limit [...] -> [...], long.
+
+    Deviation: the paper does not say which memory is judged. Ours is the one at this timestep.
+    """
     alive = torch.nn.functional.logsigmoid(-stop_logits).cumsum(0).exp()  # after timestep t: 1 - (p_0 + ... + p_t)
     return torch.minimum((alive > 0.5).sum(0), limit - 1)

@@ -46,7 +46,10 @@ def timestep(layout: Layout, weights, registers: Tensor, tape: Tensor, clip: flo
 
 
 def initial_registers(layout: Layout, batch_shape, num_cells: int, dtype, device=None) -> Tensor:
-    """All registers the integer 0: [*batch_shape, R, M]."""
+    """All registers the integer 0: [*batch_shape, R, M].
+
+    Deviation: the paper does not state the first registers. In its published executions they are 0.
+    """
     registers = torch.zeros(*batch_shape, layout.num_registers, num_cells, dtype=dtype, device=device)
     registers[..., 0] = 1
     return registers

@@ -12,7 +12,7 @@ __all__ = ["run_batch"]
 
 @njit(cache=True)
 def run_batch(operations, first, moves, first_move, table, rows, num_registers, constants, memory, limit):
-    """Run every row of memory [B, M] in place: timesteps taken int64[B]; see `nram.program.interpreter.Code`."""
+    """Run every row of memory [B, M] in place and return the timesteps taken (see `Code.run` of the interpreter)."""
     taken = np.empty(len(memory), dtype=np.int64)
     for example in range(len(memory)):
         taken[example] = _run(
@@ -24,7 +24,7 @@ def run_batch(operations, first, moves, first_move, table, rows, num_registers, 
 
 @njit(cache=True)
 def _run(operations, first, moves, first_move, table, rows, num_registers, constants, memory, limit):
-    """Run one memory [M] in place: timesteps taken, or -t if timestep t has no row."""
+    """Run one memory [M] in place; return the timesteps taken, or -t if timestep t has no row."""
     num_cells = len(memory)
     values = constants.copy()
     moved = np.zeros(num_registers, dtype=np.int64)

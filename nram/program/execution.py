@@ -24,13 +24,13 @@ class Step(NamedTuple):
 
 
 def run_circuit(circuit: Circuit, registers: list[int], memory: list[int]) -> list[int]:
-    """One timestep: the new registers; changes `memory` in place."""
+    """Run one timestep: return the new registers and change `memory` in place."""
     values = source_values(circuit, registers, memory)
     return [values[source] for source in circuit.registers]
 
 
 def step_of(row: Row, circuit: Circuit, registers: list[int], memory: list[int]) -> Step:
-    """One timestep, with all that happened in it; changes `memory` in place."""
+    """Run one timestep and return all that happened in it; changes `memory` in place."""
     before = tuple(registers), tuple(memory)
     values = source_values(circuit, registers, memory)
     reads, writes, first = [], [], circuit.layout.num_registers

@@ -5,10 +5,10 @@ cells and every limit. Four things make it small:
 
 - `reach` leaves out patterns that cannot occur;
 - `Circuit.pruned` leaves out modules that reach neither a register nor a cell;
-- `simplify` uses what is zero in a pattern, and drops registers that no test and no cell depends on;
+- `simplify` uses what is zero in a pattern, and drops registers that affect no test and no cell;
 - circuits that do the same become one.
 
-The state of an LSTM is a vector of real numbers. Its program is what it did in some runs, and knows only these.
+The state of an LSTM is a vector of real numbers. Its program tabulates some executions and covers only these.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ CHUNK = 4096  # patterns at a time
 def from_machine(machine, simplify: bool = True) -> Program:
     """The program of a machine (`nram.Machine`) with an MLP controller.
 
-    simplify=False keeps the own circuit of every reachable pattern and all registers, and drops only unused modules.
+    simplify=False drops only unused modules: every reachable pattern keeps its own circuit, and all registers stay.
     Raises ValueError for an LSTM (see `from_runs`) or more than 20 registers.
     """
     if machine.controller_kind != "mlp":
@@ -57,7 +57,7 @@ def from_machine(machine, simplify: bool = True) -> Program:
 
 
 def from_runs(machine, memory: torch.Tensor, limit: torch.Tensor) -> Program:
-    """What a machine with any controller did on examples: memory LongTensor[B, M], limit LongTensor[B].
+    """The program of what any machine does on examples: memory LongTensor[B, M], limit LongTensor[B].
 
     On other examples the program may meet a pattern without a row; `run` then raises ValueError. See `Tabulator`.
     """
@@ -85,7 +85,7 @@ class Tabulator:
         self._rows: dict[Key, Row] = {}
 
     def run(self, memory: list[int] | np.ndarray, limit: int) -> list[int] | np.ndarray:
-        """The memory left, as by `Program.run`: a list for a list, else an array."""
+        """Return the memory left, as `Program.run` does: a list for a list, else an array."""
         cells, registers, state = [int(cell) for cell in memory], [0] * self.machine.num_registers, 0
         for _ in range(limit):
             key = (state, zero_pattern(registers))
@@ -112,7 +112,7 @@ class Tabulator:
         return Row(number, bool(outputs[0, 0, -1] >= 0), self._number(following))
 
     def _number(self, state) -> int:
-        """The number of a controller state, a new one if it has not occurred."""
+        """The number of a controller state; a state that has not occurred yet gets a new one."""
         bits = _bits(state)
         if bits not in self._numbers:
             if len(self._states) >= self.max_states:

@@ -1,4 +1,4 @@
-"""Fewer controller states: what an LSTM did in some runs, as a small automaton."""
+"""Fewer controller states: what an LSTM did in some executions, as a small automaton."""
 
 from nram.program.program import Program
 from nram.program.table import Key
@@ -8,11 +8,11 @@ __all__ = ["folded"]
 
 
 def folded(program: Program, max_states: int = 1000) -> Program:
-    """A program of fewer controller states that does the same on all runs that the program knows.
+    """A program of fewer controller states that does the same in all executions that the program covers.
 
-    States are merged greedily, in their order, wherever no row of one contradicts a row of the other, nor do the states
-    that these rows lead to. On other runs the result is a guess at what the LSTM would do, as good as the known runs. A
-    program of more than `max_states` states stays as it is.
+    It merges states greedily, in their order, if their rows do not contradict each other and the states that these rows
+    lead to can be merged as well. In other executions the result guesses what the LSTM would do. A program of more than
+    `max_states` states stays as it is.
     """
     if program.num_states > max_states:
         return program
@@ -43,7 +43,7 @@ class _States:
             self.rows[state][pattern] = row
 
     def leader_of(self, state: int, merges: dict[int, int] | None = None) -> int:
-        """The leader of a state's group, if `merges` (state -> new leader) were made as well."""
+        """The leader of a state's group after `merges` (state -> new leader)."""
         while True:
             following = (merges or {}).get(state, self.leader[state])
             if following == state:
@@ -51,7 +51,7 @@ class _States:
             state = following
 
     def merge(self, first: int, second: int) -> bool:
-        """Merge two groups, and all that must then be merged with them; False, and no change, if rows contradict."""
+        """Merge two groups and all that this forces together; return False and change nothing if rows contradict."""
         merges: dict[int, int] = {}
         added: dict[int, dict[int, Row]] = {}
         waiting = [(first, second)]

@@ -1,4 +1,4 @@
-"""Programs as arrays of integers, run by compiled code: a timestep takes the same time however long the memory is."""
+"""Programs as arrays of integers, run by compiled code. The memory's size does not change the time of a timestep."""
 
 from functools import cache
 
@@ -22,7 +22,7 @@ class Code:
     operations int64[n, 4]: module number, output, two inputs; circuit c has first[c]..first[c + 1] - 1.
     moves int64[m, 2]: register, its new source; circuit c has first_move[c]..first_move[c + 1] - 1.
     table int64[states, 2^R]: index into `rows`, or -1. rows int64[rows, 3]: circuit, whether the machine stops after
-    it, next state. constants int64[R + Q]: the sources' values at the start, zero but for ONE and TWO.
+    it, next state. constants int64[R + Q]: the sources' values at the start, zero except ONE and TWO.
     """
 
     def __init__(self, layout: Layout, circuits: tuple[Circuit, ...], rows: dict[Key, Row], num_states: int):
@@ -49,7 +49,7 @@ class Code:
         self.rows = np.array(list(distinct), dtype=np.int64).reshape(-1, 3)
 
     def run(self, memory: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        """Run every row of memory int64[B, M] in place, at most limit int64[B] timesteps; timesteps taken, int64[B].
+        """Run each row of memory int64[B, M] in place for at most limit int64[B] timesteps; return those taken.
 
         A negative number -t says that timestep t, counted from 1, has no row. The first call compiles, or loads what
         an earlier process compiled.

@@ -83,7 +83,7 @@ def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 
 
 
 def readable(machine, task: tasks.Task, batches: list[tasks.Batch], longest: int = 20) -> Program:
-    """A machine (`nram.Machine`) as a short program that does what it does on the first example of each batch.
+    """A machine (`nram.Machine`) as a short program that does the same on the first example of each batch.
 
     The program of an MLP also has the rows that valid examples up to the length `longest` use.
     """

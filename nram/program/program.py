@@ -1,4 +1,4 @@
-"""What one does with a program: read and print it, run it, look at a run, save it, wire a controller after it."""
+"""Programs: parse, print, run, trace and save them, and make a controller that emits their circuits."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -24,7 +24,7 @@ class Program(Table):
 
     @classmethod
     def parse(cls, text: str, layout: Layout, task: str | None = None) -> "Program":
-        """The program of one controller state that rules describe (see `nram.program.rules`).
+        """The program with one controller state that the rules describe (see `nram.program.rules`).
 
         Raises ValueError naming the line that cannot be read. Patterns that no rule fits get no row.
         """
@@ -76,7 +76,7 @@ class Program(Table):
         return cells.tolist() if isinstance(memory, list) else cells
 
     def trace(self, memory: list[int], limit: int) -> Iterator[Step]:
-        """The execution on one memory, a Step per timestep, and a last one without a row for how the run ends."""
+        """The execution on one memory: a Step per timestep, then a last one without a row, which shows the end."""
         memory, registers, state = [int(cell) for cell in memory], [0] * self.layout.num_registers, 0
         for _ in range(limit):
             row = self.rows.get((state, zero_pattern(registers)))
@@ -91,7 +91,7 @@ class Program(Table):
         yield Step(tuple(registers), tuple(memory), None, (), ())
 
     def visited(self, memory: list[int], limit: int) -> list[Key]:
-        """The (controller state, zero-pattern) of every timestep of a run."""
+        """The (controller state, zero-pattern) of every timestep of an execution."""
         cells, registers, state, keys = list(memory), [0] * self.layout.num_registers, 0, []
         for _ in range(limit):
             keys.append((state, zero_pattern(registers)))

@@ -54,7 +54,7 @@ def _condition(head: str, num_registers: int) -> tuple[int, int]:
     for part in re.sub(r"^when\s+", "", head.strip()).split(" and "):
         match = re.fullmatch(r"\s*r(\d+)\s*([=>])\s*0\s*", part)
         if not match or not 1 <= int(match[1]) <= num_registers:
-            raise ValueError(f"{head!r} is no rule; write 'when r1 = 0 and r2 > 0:' or 'otherwise:'")
+            raise ValueError(f"{head!r} is not a rule; write 'when r1 = 0 and r2 > 0:' or 'otherwise:'")
         masks[match[2]] |= 1 << int(match[1]) - 1
     return masks["="], masks[">"]
 

@@ -9,7 +9,7 @@ from nram.program.tree import Row
 
 __all__ = ["simplified", "small"]
 
-ROUNDS = 10  # each may make room for the next
+ROUNDS = 10  # one round can enable the next
 _SYMMETRIC = ("ADD", "EQUALITY-TEST", "MIN", "MAX")
 
 
@@ -32,7 +32,7 @@ def _merged(program: Program) -> Program:
     def meaning(row: Row, keys: list[Key]) -> Circuit:
         return simplified(program.circuits[row.circuit], *_in_common(keys), row.stop)
 
-    # From the row of the fewest patterns on, a row gives way to one that does the same on its patterns.
+    # Replace a row by another one that does the same on its patterns; rows with the fewest patterns come first.
     for row in sorted(groups, key=lambda row: len(groups[row])):
         own = meaning(row, groups[row])
         for other in sorted(groups, key=lambda row: -len(groups[row])):
@@ -58,7 +58,7 @@ def _in_common(keys: list[Key]) -> tuple[int, int]:
 
 
 def _without_dead_registers(program: Program) -> Program:
-    """The same program where a register stays zero if no choice of a row and no written cell depends on it."""
+    """The same program, but a register stays zero if neither the choice of a row nor a written cell depends on it."""
     layout = program.layout
     live = set().union(*(program.state_tree(state).tested() for state in program.states))
 
@@ -81,16 +81,16 @@ def _without_dead_registers(program: Program) -> Program:
 
 
 def simplified(circuit: Circuit, zero: int = 0, nonzero: int = 0, ends: bool = False) -> Circuit:
-    """A circuit with fewer modules that does the same in registers of which something is known.
+    """A circuit with fewer modules that does the same if some registers are known to be zero or nonzero.
 
-    zero, nonzero: bit masks of the registers that are known to be zero, and not to be. ends: the machine stops after
-    this timestep, and the registers' new values do not matter.
+    zero, nonzero: bit masks of the registers known to be zero, and of those known to be nonzero. ends: the machine
+    stops after this timestep, so the registers' new values do not matter.
     """
     layout = circuit.layout
     num_registers = layout.num_registers
     constant = {value: num_registers + 1 + value for value in (0, 1, 2)}  # ZERO, ONE, TWO follow READ
     first_zero = min((r for r in range(num_registers) if zero >> r & 1), default=None)
-    # Of every source: its abstract value, and the earliest source of the same value.
+    # For every source: its abstract value, and the earliest source of the same value.
     known = [0 if zero >> r & 1 else NONZERO if nonzero >> r & 1 else UNKNOWN for r in range(num_registers)]
     alias = list(range(num_registers))
     inputs: list[tuple[int, ...] | None] = []

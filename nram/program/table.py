@@ -20,10 +20,10 @@ def zero_pattern(registers) -> int:
 
 @dataclass(frozen=True)
 class Table:
-    """Circuits, and which of them runs when. `nram.program.Program` adds what one can do with it.
+    """Circuits, and which of them runs when. `nram.program.Program` adds the operations.
 
-    rows: (controller state, zero-pattern) -> Row. An MLP controller has the one state 0. A run starts in state 0 with
-    all registers zero. task: key of its task, or None.
+    rows: (controller state, zero-pattern) -> Row. An MLP controller has only state 0. An execution starts in state 0
+    with all registers zero. task: key of its task, or None.
     """
 
     layout: Layout

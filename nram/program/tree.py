@@ -54,7 +54,7 @@ Tree = Leaf | Branch
 def grow(rows: dict[int, Row], registers: tuple[int, ...]) -> Tree:
     """A small tree that finds the row of every zero-pattern in `rows`; other patterns follow any path.
 
-    It is grown greedily: each test leaves as few different rows as possible on both sides.
+    It grows greedily: each test leaves as few different rows as possible on its two sides.
     """
     distinct = set(rows.values())
     if len(distinct) <= 1:

@@ -1,4 +1,4 @@
-"""Choose a machine and an example in a notebook and watch the memory, with menus and sliders where there are any."""
+"""Choose a machine and an example in a notebook and watch the memory, with menus and sliders if ipywidgets is there."""
 
 import torch
 

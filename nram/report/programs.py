@@ -41,9 +41,9 @@ __all__ = [
     "proof_text", "proofs", "published_executions", "read_programs", "runs_line", "tried_lengths", "verdict_lines",
 ]  # fmt: skip
 
-MOST_LINES = 120  # of a program that is shown
-MOST_CIRCUITS = 4  # of a program that are drawn
-MOST_REASONS = 6  # of a proof that failed
+MOST_LINES = 120  # lines of a program that are shown
+MOST_CIRCUITS = 4  # circuits of a program that are drawn
+MOST_REASONS = 6  # reasons that are shown for a failed proof
 SPEED_CELLS = 1_000  # memory on which the interpreter's speed is measured
 
 
@@ -153,8 +153,9 @@ class Learned:
     """A task's best run, read as a program.
 
     task: with the run's time limit. run: its row of `results.load_runs`. whole: all that is known of the program.
-    runs: what runs on any memory, `whole` of an MLP, a Tabulator of an LSTM. shown: a short program for valid examples.
-    steps: its execution of one example, empty if it meets a pattern without a row. said: what it does there, in words.
+    runs: what runs on any memory, `whole` for an MLP, a Tabulator for an LSTM. shown: a short program for valid
+    examples. steps: its execution of one example, empty if it meets a pattern without a row. said: what it does there,
+    in words.
     """
 
     task: tasks.Task
@@ -202,7 +203,7 @@ def read_programs(
 ) -> dict[str, Learned]:
     """The best run of every task as a program, by key, in the order of Table 1.
 
-    The program of an LSTM is read from `lstm_examples` random examples, of which the first is the execution's.
+    The program of an LSTM is read from `lstm_examples` random examples; the execution is of the first.
     """
     best = results.best_runs(runs)
     return {key: _read(best[key], generator, example_difficulty, lstm_examples) for key in tasks.KEYS if key in best}
@@ -276,7 +277,7 @@ def proofs(learned: dict[str, Learned]) -> dict[str, Proof]:
 
 
 def proof_text(proof: Proof) -> str:
-    """A proof for reading; of a failed one the first reasons."""
+    """A proof for reading; for a failed one, its first reasons."""
     lines = proof.lines if proof.proved else proof.lines[:MOST_REASONS]
     return f"### {tasks.get(proof.task).title}\n```\n" + "\n".join(lines) + "\n```"
 
@@ -285,7 +286,7 @@ def proof_text(proof: Proof) -> str:
 
 
 def entropies(learned: dict[str, Learned], generator: torch.Generator, difficulty: int) -> pd.DataFrame:
-    """Mean entropies over one fuzzy run of each machine: task, run (the task's title), timestep, of, bits."""
+    """Mean entropies over one execution of each fuzzy machine: task, run (the task's title), timestep, of, bits."""
     frames = []
     for key, each in learned.items():
         batch = _example(each.task, difficulty, generator)
@@ -295,7 +296,7 @@ def entropies(learned: dict[str, Learned], generator: torch.Generator, difficult
 
 
 def entropy_table(learned: dict[str, Learned], bits: pd.DataFrame) -> pd.DataFrame:
-    """One row per task: mean entropies at the end of the run; discretization, ours and the paper's."""
+    """One row per task: mean entropies at the end of the execution; discretization, ours and the paper's."""
     paper = results.paper_table1().set_index("task")["discretization"]
     rows = []
     for key, each in learned.items():
@@ -314,7 +315,7 @@ def entropies_picture(bits: pd.DataFrame) -> Picture:
 def verdict_lines(
     executions: list[Reenacted], learned: dict[str, Learned], tried: pd.DataFrame, proved: dict[str, Proof]
 ) -> list[str]:
-    """What came of it: a line on the published executions, one per task, and one on what the paper found."""
+    """The verdict: a line on the published executions, one per task, and one on what the paper found."""
     equal = sum(each.equal for each in executions)
     lines = [f"{equal} of {len(executions)} published executions are re-enacted number by number."]
     for key in tasks.KEYS:

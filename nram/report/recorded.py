@@ -1,7 +1,8 @@
 """`python -m nram recorded`: renew what this repository shows of its recorded runs.
 
-That is the notebooks, executed on results/recorded and stored with their outputs in results/recorded/notebooks, where
-they can be read on the web; the picture of a trace; the tables in the README. Only 70_your_own_task trains.
+It executes the notebooks on results/recorded and stores them with their outputs in results/recorded/notebooks, where
+they can be read on the web. It renews the picture of a trace and the tables in the README. Only 70_your_own_task
+trains.
 """
 
 import base64
@@ -35,7 +36,7 @@ TRACED = "reverse"  # the task whose trace the README shows
 def execute_notebooks(
     names: Iterable[str] = (), runs: Path = RECORDED, say: Callable[[str], None] = print
 ) -> list[Path]:
-    """Execute the notebooks of these names, by default all, on a folder of runs; the executed copies' paths.
+    """Execute the notebooks of these names, by default all, on a folder of runs; return the copies' paths.
 
     The task notebook is executed once per task and shows that task's best run; the others get the folder of runs.
     Raises ValueError for an unknown name, a notebook that fails, and a copy of `LARGEST` bytes or more.
@@ -99,7 +100,7 @@ def _small_text(notebook, name: str) -> str:
 def light(notebook, colors: int = COLORS[0]):
     """Remove from an executed notebook what only a running one can show, and make its pictures small; in place.
 
-    Papermill's notes and widgets go; pictures keep their size and get a palette of so many colors.
+    Papermill's notes and widgets go; pictures keep their size and get a palette of `colors` colors.
     """
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)

@@ -46,7 +46,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def append_row(file: TextIO, columns: Sequence[str], row: Mapping) -> None:
-    """Append a row to an open CSV file and force it to disk. Keys of the row that are no column are left out."""
+    """Append a row to an open CSV file and force it to disk. Keys without a column are left out."""
     text = io.StringIO()
     csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n").writerow(row)
     file.write(text.getvalue())

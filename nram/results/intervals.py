@@ -4,13 +4,13 @@ import math
 
 __all__ = ["difference_interval", "mcnemar_p", "wilson_interval"]
 
-Z_95 = 1.959964  # a normal distribution holds 95% within so many standard deviations
+Z_95 = 1.959964  # 95% of a normal distribution lie within this many standard deviations of its mean
 
 
 def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Wilson's interval of a success rate. Raises ValueError unless 0 <= successes <= trials and trials >= 1.
 
-    z: standard deviations of a normal distribution that the interval holds, by default those of 95%.
+    z: half-width in standard deviations of a normal distribution; by default 95%.
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"no rate of {successes} in {trials}")
@@ -42,7 +42,7 @@ def _error_interval(error: float, cases: int, z: float) -> tuple[float, float]:
 def mcnemar_p(only_first: int, only_second: int) -> float:
     """The p-value of McNemar's exact test, two-sided, on pairs of which only the first or only the second succeeded.
 
-    It is the probability that the pairs divide at least as unevenly if either side is as likely.
+    It is the probability of a split at least as uneven if both sides are equally likely.
     """
     pairs = only_first + only_second
     tail = sum(math.comb(pairs, k) for k in range(min(only_first, only_second) + 1)) / 2**pairs

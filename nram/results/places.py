@@ -1,4 +1,4 @@
-"""Where this checkout keeps its results, and which names in a folder of runs are no runs."""
+"""Where this checkout keeps its results, and the folders beside runs that hold something else."""
 
 from pathlib import Path
 

@@ -31,7 +31,7 @@ def collect_provenance(
     started_at: float | None = None,
     resumed: int = 0,
 ) -> dict:
-    """What a number can be traced by. Call it when the run has ended.
+    """What traces a number to its origin. Call it when the run has ended.
 
     seconds: how long the run took, training and evaluation. kernel: the implementation that ran. device: "cpu" or
     "cuda", by default the configuration's. command: by default the environment's NRAM_COMMAND, which the runner of

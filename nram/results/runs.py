@@ -58,7 +58,7 @@ def load_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     if not _is_run(folder):
-        raise FileNotFoundError(f"{folder} is no run's folder: it has neither config.json nor provenance.json")
+        raise FileNotFoundError(f"{folder} is not a run's folder: it has neither config.json nor provenance.json")
     for name in FILES:
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing: the run is broken")
@@ -82,9 +82,9 @@ def load_run(folder: str | Path) -> Run:
 
 
 def find_run(folder: str | Path, config: dict) -> Path | None:
-    """The finished run of this configuration in a folder of runs, or None. Raises ValueError if it is broken.
+    """The run of this configuration in a folder of runs, or None. Raises ValueError if it is broken.
 
-    A run whose training was interrupted by hand is not finished.
+    Also None for a run that Ctrl-C cut short: its training can resume.
     """
     path = Path(folder) / run_name(config)
     if not path.is_dir():
@@ -188,7 +188,7 @@ def _each_run(folder: str | Path) -> Iterator[Run]:
     """The finished runs in a folder of runs, by name, or the run that the folder is."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder of runs")
+        raise FileNotFoundError(f"{folder} is not a folder of runs")
     if _is_run(folder):
         yield load_run(folder)
         return

@@ -79,7 +79,7 @@ def _plain(key: str, value):
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"metric {key} is {value}")
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise ValueError(f"metric {key} is no number, word or boolean: {value!r}")
+        raise ValueError(f"metric {key} is not a number, word or boolean: {value!r}")
     return value
 
 

@@ -1,4 +1,7 @@
-"""Table 1: the paper beside ours, as a frame, judged cell by cell, and for reading."""
+"""Table 1: the paper beside ours, as a frame, cell by cell, as Markdown.
+
+Our cells are judged anew from each run's generalization.csv, not read from metrics.json.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,17 +100,18 @@ def _reached_cells(row: dict) -> tuple[bool | None, bool | None, bool | None]:
         return None, None, None
     trained = bool(row["train_error"] <= row["paper_train_error"])
 
-    def word(name: str, beside_other_words: bool | None) -> bool | None:
+    # The paper writes "perfect" or vague words. Only "perfect" reaches "perfect".
+    def judged(name: str, if_paper_is_vague: bool | None) -> bool | None:
         if row[name] == "perfect":
             return True
         missed = row[f"paper_{name}"] == "perfect" or not trained
-        return False if missed else beside_other_words
+        return False if missed else if_paper_is_vague
 
-    return trained, word("generalization", None), word("discretization", True)
+    return trained, judged("generalization", None), judged("discretization", True)
 
 
 def all_reached(table: pd.DataFrame) -> list[str]:
-    """The tasks that were run and fall short of the paper in no column of `table1` (see `reached`)."""
+    """The tasks that were run and reach the paper in every column where it gives a number (see `reached`)."""
     judged = reached(table[table["runs"].notna()])
     return judged.loc[~judged.isin([False]).any(axis=1), "task"].tolist()
 
@@ -202,7 +206,7 @@ def table1_markdown(table: pd.DataFrame) -> str:
 
 
 def summary_markdown(table: pd.DataFrame) -> str:
-    """Table 1 in few words: each of our cells with its mark, cut before its first comma; a line counts the cases."""
+    """The short Table 1 of the README: our cells with a mark, up to their first comma, and a line on the cases."""
     rows = table1_rows(table)
     shown = []
     for row in rows:
@@ -216,8 +220,8 @@ def summary_markdown(table: pd.DataFrame) -> str:
     if cases:
         train, each, compared = map(min, zip(*cases, strict=True))
         said += (
-            f" Behind our errors are at least {train:,} fresh cases, for generalization {each:,} at each complexity "
-            f"up to {PERFECT_UP_TO}, for discretization {compared:,}."
+            f" Each train error is measured on at least {train:,} fresh cases, generalization on {each:,} at every "
+            f"complexity up to {PERFECT_UP_TO}, discretization on {compared:,}."
         )
     return f"{to_markdown(pd.DataFrame(shown))}\n{said}{_beyond_note(rows)}\n"
 
@@ -235,7 +239,7 @@ def effort_markdown(runs: pd.DataFrame) -> str:
         "training_seconds": "seconds of training",
         "batches": "batches",
         "members_started": "seeds started",
-        "members_solved": "seeds solved",
+        "members_solved": "trials solved",
         "provenance_threads": "threads",
         "provenance_command": "command",
     }

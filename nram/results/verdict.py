@@ -13,7 +13,7 @@ COLUMNS = ("complexity", "mode", "machine", "error", "cases", "disagreements")  
 def judge(generalization: pd.DataFrame, train_complexity: int) -> "Verdict":
     """The verdict on a machine from its generalization frame (see `nram.evaluate.Evaluation`).
 
-    Raises ValueError if the frame lacks a column, or the rows of either machine at the train complexity.
+    Raises ValueError if the frame lacks a column, or the rows of one form at the train complexity.
     """
     missing = sorted(set(COLUMNS) - set(generalization.columns))
     if missing:
@@ -23,7 +23,9 @@ def judge(generalization: pd.DataFrame, train_complexity: int) -> "Verdict":
     for name in ("fuzzy", "discretized"):
         rows = at[at["machine"] == name]
         if train_complexity not in set(rows["complexity"]):
-            raise ValueError(f"generalization has no rows of either machine at the train complexity {train_complexity}")
+            raise ValueError(
+                f"generalization has no rows of the {name} machine at the train complexity {train_complexity}"
+            )
         forms[name] = Sweep(rows["complexity"], rows["error"], rows["cases"], train_complexity)
     compared = generalization[generalization["machine"] == "discretized"]
     return Verdict(

@@ -52,7 +52,7 @@ KEYS = tuple(_TASKS)
 
 
 def get(key: str) -> Task:
-    """The paper's task with that key. Raises ValueError for any key not in `KEYS`, with all of them and the nearest."""
+    """The paper's task with that key. Raises ValueError for any other key, naming the valid ones and the nearest."""
     if key in KEYS:
         return _TASKS[key]
     nearest = get_close_matches(str(key).lower(), KEYS, n=1, cutoff=0.5)

@@ -156,8 +156,8 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     """root, out, d_1..d_k, NULL, then n nodes (value, left, right) at random places.
 
     Cell `out` receives the value of the node where the path d_1..d_k from the root ends; d is 0 for left, 1 for right.
-    The tree is the binary search tree of n distinct values inserted in random order. The path has n cells, room for the
-    longest one and its NULL: the places of nodes depend on the difficulty alone.
+    The tree is the binary search tree of n distinct values inserted in random order. The path has n cells, enough for
+    the longest path and its NULL, so the places of nodes depend on the difficulty alone.
     Deviation: NULL and left are the same symbol. The path therefore ends at a node without a left child, where another
     NULL leads to a NULL pointer.
     Deviation: of these nodes it is one whose depth is nearest to a number uniform on 0..n-1. Long paths are frequent.
@@ -169,8 +169,8 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     values = 1 + _ordered_subset(n, torch.full_like(n, num_cells - 1), generator)  # node s is the s-th to be inserted
     node = _cells(difficulty, values.shape[1])
 
-    # The ancestors of a node are the earlier nodes that were, when they came, the nearest to it in value from below or
-    # from above. The last one is its parent. Its path turns right at the smaller ones. All pairs [B, node, other]:
+    # An ancestor of a node was inserted earlier and was then the nearest to it in value, from below or from above. The
+    # last ancestor is the node's parent. The path turns right at smaller ancestors. All pairs [B, node, other]:
     difference = values.int()[:, None, :] - values.int()[:, :, None]
     earlier = node < node[:, None]
     below = torch.where(earlier & (difference < 0), difference, -num_cells)

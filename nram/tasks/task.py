@@ -95,7 +95,7 @@ class Task:
         self._check(self.train_difficulty)
 
     def min_cells(self, difficulty: int) -> int:
-        """The number of cells that every example of this difficulty or of a smaller one fits in."""
+        """The number of cells that are enough for every example of this difficulty or a smaller one."""
         return self.cells_slope * difficulty + self.cells_offset
 
     def limit(self, difficulty: int | Tensor) -> int | Tensor:
@@ -133,7 +133,7 @@ class Task:
     def solve(self, memory: list[int], difficulty: int) -> list[int]:
         """The memory that a perfect machine leaves, found in plain Python from the memory alone.
 
-        The difficulty serves the checks only.
+        Only the checks use the difficulty.
         Raises ValueError if the task has no solver, or if difficulty or memory size is out of range.
         """
         if self.solver is None:

@@ -71,8 +71,14 @@ class Checkpoint:
         return ValueError(f"the checkpoint {self.folder} {reason}; remove it to start afresh")
 
     def forget(self, prefix: str) -> None:
-        """Remove the files of loops whose names begin so; ".": half-written files of a killed process."""
-        for path in self.folder.glob(f"{prefix}*.safetensors*"):
+        """Remove the files of the loops whose names start with the prefix, and what was half-written of them."""
+        for pattern in (f"{prefix}*.safetensors", f".{prefix}*.safetensors*"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def forget_half_written(self) -> None:
+        """Remove the files that a killed process was writing."""
+        for path in self.folder.glob(".*.safetensors*"):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:

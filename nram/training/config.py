@@ -1,6 +1,6 @@
-"""One training run's settings: what is not given comes from the task, and flat names stand for groups in JSON.
+"""The settings of one training run.
 
-`settings` has the groups, `recipes` the recommended values of each task.
+A value that is not given comes from the task. JSON and the command line use flat names (`nram.training.settings`).
 """
 
 import difflib
@@ -28,8 +28,8 @@ __all__ = ["TrainConfig", "task_of"]
 
 VECTOR = 16  # cells of a vector of the fused CPU kernel
 REMOVED = ("history_seconds",)  # removed settings that changed nothing; ignored in old config.json files
-# Settings that became constants (where they are used, see the names). config.json still has them, so that the hashes
-# of earlier runs stay what they were. Other values are refused.
+# Former settings that are constants now. config.json keeps them, so the hashes of earlier runs hold; other values are
+# refused. Two have new names: polish.LEARNING_RATE and loop.HISTORY_EVERY.
 CONSTANTS = {
     "adam_betas": [0.9, 0.999],
     "entropy_half_life": 1500.0,
@@ -66,6 +66,7 @@ class TrainConfig(Group):
         super().__post_init__()
         if self.task in tasks.KEYS:
             self._fill_in(tasks.get(self.task))
+        self._fill_in_extra_cells()
         self._check_device()
         self._check_sizes()
 
@@ -83,6 +84,12 @@ class TrainConfig(Group):
         object.__setattr__(self, "examples", examples)
         object.__setattr__(self, "curriculum", replace(self.curriculum, start_difficulty=start))
 
+    def _fill_in_extra_cells(self) -> None:
+        examples = self.examples
+        if examples.extra_cells is None and examples.num_cells is not None:
+            filled = replace(examples, extra_cells=VECTOR - examples.num_cells % VECTOR)
+            object.__setattr__(self, "examples", filled)
+
     def _check_device(self) -> None:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be cpu, cuda or cuda:N, not {self.device!r}")
@@ -97,9 +104,6 @@ class TrainConfig(Group):
         examples, start = self.examples, self.curriculum.start_difficulty
         if None in (start, examples.train_difficulty, examples.num_cells, examples.limit_slope, examples.limit_offset):
             raise ValueError(f"{self.task!r} is not one of the ten tasks: make its settings with TrainConfig.for_task")
-        if examples.extra_cells is None:
-            filled = replace(examples, extra_cells=VECTOR - examples.num_cells % VECTOR)
-            object.__setattr__(self, "examples", filled)
         low, high = self.draws.entropy
         if high > 0 and low <= 0:
             raise ValueError("entropy is drawn log-uniformly: both bounds must be above 0, or both 0 for no bonus")
@@ -204,7 +208,7 @@ def _plain(value):
 def task_of(config: TrainConfig, task: tasks.Task | None = None) -> tasks.Task:
     """The configuration's task, with its time limit. task: the task itself, if it is not one of the ten."""
     if task is None and config.task not in tasks.KEYS:
-        raise ValueError(f"{config.task!r} is none of the ten tasks: give the task itself too, as task=...")
+        raise ValueError(f"{config.task!r} is not one of the ten tasks: give the task itself too, as task=...")
     if task is not None and task.key != config.task:
         raise ValueError(f"the settings are those of task {config.task!r}, not of {task.key!r}")
     return (task or tasks.get(config.task)).with_limit(config.examples.limit_slope, config.examples.limit_offset)

@@ -7,12 +7,12 @@ from nram import tasks
 from nram.training.config import TrainConfig
 from nram.training.population import Members, Population
 
-__all__ = ["GAIN", "draw_batch", "sample_difficulty", "smallest_memory", "update_levels"]
+__all__ = ["draw_batch", "sample_difficulty", "smallest_memory", "update_levels"]
 
 LEVEL_DECAY = 0.95  # of the moving error, per batch
 LEVEL_GAP = 10  # batches at least between two rises of a member's level
 GAIN = 0.05  # smallest drop of the moving error that counts as progress
-SEEN = 10  # averages over fewer batches are ignored
+MIN_WEIGHT = 10  # weight at which a moving error counts; it takes 14 batches with examples at d = D
 
 
 def sample_difficulty(level: Tensor, batch_size: int, low: int, high: int, generator: torch.Generator) -> Tensor:
@@ -20,18 +20,19 @@ def sample_difficulty(level: Tensor, batch_size: int, low: int, high: int, gener
 
     10% are uniform over all difficulties, 25% uniform on [low, D + e], 65% are D + e. e counts the failures before the
     first success of a fair coin. Everything is clipped to `high`.
+    Deviation: the paper does not say what its Geometric(1/2) counts, nor what happens beyond the largest difficulty.
     """
     shape = (len(level), batch_size)
-    kind, place, coin = torch.rand(3, *shape, generator=generator, device=level.device)
+    kind, uniform, coin = torch.rand(3, *shape, generator=generator, device=level.device)
     extra = (-torch.log2(coin.clamp(min=2**-30))).floor().long()
     ahead = (level.unsqueeze(-1) + extra).clamp(max=high)
     top = torch.where(kind < 0.10, high, ahead)
-    uniform = low + (place * (top - low + 1)).long().clamp(max=high - low)
-    return torch.where(kind < 0.35, uniform, ahead)
+    anywhere = low + (uniform * (top - low + 1)).long().clamp(max=high - low)
+    return torch.where(kind < 0.35, anywhere, ahead)
 
 
 def smallest_memory(task: tasks.Task, difficulty: int) -> int:
-    """The least M in which a machine (3 cells) can run and the task has room at this difficulty."""
+    """The smallest M that the task fits in at this difficulty; at least 3, the fewest cells of a machine."""
     return max(3, task.min_cells(difficulty))
 
 
@@ -42,10 +43,10 @@ def draw_sizes(config: TrainConfig, task: tasks.Task, generator: torch.Generator
     the batches holds easy examples in memories as small as they allow. A machine trained at one M may exploit it.
     """
     examples = config.examples
-    small, place, extra = torch.rand(3, generator=generator, device=generator.device).tolist()
+    small, uniform, extra = torch.rand(3, generator=generator, device=generator.device).tolist()
     hardest, num_cells = examples.train_difficulty, examples.num_cells
     if small < examples.small_memories:
-        hardest = task.min_difficulty + int(place * (examples.train_difficulty - task.min_difficulty + 1))
+        hardest = task.min_difficulty + int(uniform * (examples.train_difficulty - task.min_difficulty + 1))
         num_cells = smallest_memory(task, hardest)
     return hardest, num_cells + int(extra * (examples.extra_cells + 1))
 
@@ -53,9 +54,9 @@ def draw_sizes(config: TrainConfig, task: tasks.Task, generator: torch.Generator
 def draw_batch(population: Population, generator: torch.Generator) -> tasks.Batch:
     """A batch for every member: P x B examples, member after member.
 
-    Without replacement of members, a member's examples depend on the generator's seed, its place in the population and
-    its own levels alone. Examples are drawn for all places, also for those whose members have gone, and with them one
-    of the smallest and one of the largest difficulty, because the number of random draws depends on these.
+    Without replacement, a member's examples depend only on the generator's seed, its place and its own levels. The
+    number of random draws depends on the batch's size and its extreme difficulties, so examples are drawn for every
+    original place, and one each of the smallest and the largest difficulty is added. The surplus is dropped.
     """
     config, task, members = population.config, population.task, population.members
     size, low = config.examples.batch_size, task.min_difficulty
@@ -90,9 +91,8 @@ def update_levels(members: Members, config: TrainConfig, difficulty: Tensor, err
     members.level += rises
     members.since_rise = torch.where(rises, 0, members.since_rise + 1)
     moving = members.level_error()
-    falls = (moving < members.lowest_error - GAIN) & (members.error_weight > SEEN)
-    members.lowest_error = torch.where(rises, 1.0, torch.where(falls, moving, members.lowest_error))
-    members.since_gain = torch.where(rises | falls, 0, members.since_gain + 1)
+    gains = (moving < members.lowest_error - GAIN) & (members.error_weight > MIN_WEIGHT)
+    members.lowest_error = torch.where(rises, 1.0, torch.where(gains, moving, members.lowest_error))
+    members.since_gain = torch.where(rises | gains, 0, members.since_gain + 1)
     members.error_sum.masked_fill_(rises, 0)
     members.error_weight.masked_fill_(rises, 0)
-    members.age += 1

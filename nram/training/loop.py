@@ -18,7 +18,7 @@ from nram.training.population import VERIFY_EVERY, Population, Trial
 from nram.training.progress import most_advanced, progress_row, progress_text
 from nram.training.restarts import FRUITLESS, patience, renew
 from nram.training.result import TrainResult
-from nram.training.resume import SavedLoop
+from nram.training.saved_loop import SavedLoop
 from nram.training.step import train_step
 from nram.training.verification import Verification, verify
 
@@ -50,10 +50,11 @@ def train(
 ) -> TrainResult:
     """Train a population until a member is solved or the budget, in seconds or in batches, is gone.
 
-    A member is a candidate while its moving error at the train difficulty is small. It is solved when it makes no error
-    on `verify_cases` fresh cases, fuzzy and discretized (see `verification.verify`). With `keep_going` solved members
-    are counted and replaced until the budget is gone. Without `replacement` training ends with the last member's trial.
-    Ctrl-C ends training with the best machine so far.
+    A member is a candidate while its moving error at its own level is small. Its verification takes the sizes of
+    training: it is solved when it makes no error on `verify_cases` fresh cases, fuzzy and discretized. With
+    `keep_going` solved members are counted and replaced until the budget is gone. Without `replacement` training ends
+    with the last member's trial. Ctrl-C ends training: the most advanced member is verified once more and polished if
+    it is nearly right, and the best machine is returned. A second Ctrl-C raises KeyboardInterrupt.
 
     task: the task itself, if it is not one of the ten. first_trial: number of the first trial; other numbers draw other
     parameters and hyperparameters. left_out: trials of the first population that do not run; without replacement the
@@ -97,28 +98,28 @@ class Training:
         self.generator = torch.Generator(device=config.device).manual_seed(config.seed + (first_trial << 32))
         self.population = Population(config, task, first_trial)
         self.leave_out(left_out)
-        self.saved = SavedLoop(checkpoint, "training", self.population, self.generator)
+        self.saved_loop = SavedLoop(checkpoint, "training", self.population, self.generator)
         self.best: Best | None = None
         self.history: list[dict] = []
         self.batches, self.stopped_by = 0, None
         self.earlier_seconds, self.resumed, self.started_at = 0.0, 0, time.time()
         self.resume()
-        self.started = time.monotonic() - self.earlier_seconds
-        self.save()  # a folder that cannot be written to is known now
+        self.began = time.monotonic() - self.earlier_seconds
+        self.save()  # fails here, before training, if the folder cannot be written
 
     def run(self) -> TrainResult:
         """Train to the end."""
         try:
-            while not self.has_ended():
+            while not self.stop_if_due():
                 self.step()
         except KeyboardInterrupt:
             self.stopped_by = "interrupt"
-            self.checkpoint = self.saved.checkpoint = None  # a resumed training continues from the last save
+            self.checkpoint = self.saved_loop.checkpoint = None  # the next call resumes from the last save
         self.bar.close()
         return self.result()
 
-    def has_ended(self) -> bool:
-        """Whether a member is solved, all trials have ended, or the budget is gone; `stopped_by` says which."""
+    def stop_if_due(self) -> bool:
+        """Set `stopped_by` if all trials have ended or the budget is gone. Whether it is set."""
         budget = self.config.budget
         if self.stopped_by is None and not self.population.running():
             self.stopped_by = "trials"
@@ -130,7 +131,7 @@ class Training:
 
     def seconds(self) -> float:
         """Seconds of training, those of earlier processes included."""
-        return time.monotonic() - self.started
+        return time.monotonic() - self.began
 
     def step(self) -> None:
         """One batch for every member, and what is due after it."""
@@ -143,43 +144,55 @@ class Training:
         if self.batches % HISTORY_EVERY == 0:
             self.history.append(progress_row(self.population, self.batches, self.seconds()))
             self.bar.set_description(progress_text(self.history[-1], self.config))
-        if self.saved.is_due():
+        if self.saved_loop.is_due():
             self.save()
-            self.checkpoint.forget("polish-")  # its outcome is in the state
+            self.checkpoint.forget("polish-")  # the saved state has the outcome of earlier polishing
 
     def check(self) -> bool:
-        """Verify candidates; end the trials of the solved, the stuck and the dead. Whether a member was solved.
+        """End the trials of the solved, the stuck and the dead. Whether a member was solved.
 
         Members whose trials have ended are replaced, or leave if there is no replacement; the last of them stay.
         """
         config, population = self.config.population, self.population
         finite = self.bring_trials_up_to_date()
-        since_gain, batches_allowed = population.members.since_gain.tolist(), patience(population)
+        since_gain, allowed = population.members.since_gain.tolist(), patience(population)
         solved_any = False
         for member in population.running():
-            trial, family = population.trial(member), int(population.members.family[member])
+            family = int(population.members.family[member])
             if since_gain[member] < CHECK_EVERY and population.fruitless[family]:
+                # Its state is new since the last check: failed copies of the old one do not count against it.
                 family = population.found_family(member)
-            if not finite[member]:
-                self.close(member, "dead")
-            elif self.is_candidate(trial):
-                trial.next_verification = trial.batches + VERIFY_EVERY
-                if self.consider(member):
-                    solved_any = True
-                    self.close(member, "solved")
-                    population.fruitless[family] = FRUITLESS  # copies of a solved member are not separate solutions
-            if trial.ended == "running" and config.restarts and since_gain[member] >= batches_allowed[member]:
-                self.close(member, "restarted")
+            reason = self.reason_to_end(member, finite[member], since_gain[member] >= allowed[member])
+            if reason is None:
+                continue
+            self.close(member, reason)
+            if reason == "solved":
+                solved_any = True
+                population.fruitless[family] = FRUITLESS  # copies of a solved member are not separate solutions
+            if reason == "restarted":
                 population.fruitless[family] += 1
-            if trial.ended == "running" and config.trial_batches and trial.batches >= config.trial_batches:
-                self.close(member, "batches")
-            if trial.ended != "running" and config.replacement and (config.keep_going or not trial.solved):
+            if config.replacement and (config.keep_going or reason != "solved"):
                 renew(population, member)
         if population.running() and not config.replacement:
             population.keep(population.running())
         if self.on_check is not None:
             self.on_check(population, self.seconds())
         return solved_any
+
+    def reason_to_end(self, member: int, finite: bool, stuck: bool) -> str | None:
+        """Why a member's trial ends now, as `Trial.ended` has it; None if it continues. Candidates are verified."""
+        config, trial = self.config.population, self.population.trial(member)
+        if not finite:
+            return "dead"
+        if self.is_candidate(trial):
+            trial.next_verification = trial.batches + VERIFY_EVERY
+            if self.consider(member):
+                return "solved"
+        if config.restarts and stuck:
+            return "restarted"
+        if config.trial_batches and trial.batches >= config.trial_batches:
+            return "batches"
+        return None
 
     def bring_trials_up_to_date(self) -> list[bool]:
         """Write the members' batches, levels and errors into their trials; whether each member's numbers are finite."""
@@ -201,13 +214,13 @@ class Training:
         """Verify a member, and keep its machine if it is the best so far. Whether it is solved."""
         config, trial = self.config, self.population.trial(member)
         machine = self.population.machine(member)
-        seed = hash((config.seed, trial.trial, trial.batches)) % 2**62
+        seed = hash((config.seed, trial.number, trial.batches)) % 2**62
         verification = verify(machine, self.task, config, QUICK_CASES, seed)
         if verification.solved:
             verification = verify(machine, self.task, config, config.verification.cases, seed + 1)
-        elif self.is_soft(trial, verification):
+        elif self.deserves_polish(trial, verification):
             trial.polished = True
-            name = f"polish-{trial.trial}-{trial.batches}"
+            name = f"polish-{trial.number}-{trial.batches}"
             machine, verification = polish(machine, config, self.task, checkpoint=self.checkpoint, name=name)
             if verification.solved:
                 self.population.adopt(member, machine)
@@ -217,8 +230,8 @@ class Training:
             self.best = Best(machine, verification)
         return verification.solved
 
-    def is_soft(self, trial: Trial, verification: Verification) -> bool:
-        """Whether a member is nearly right when fuzzy and wrong when discretized, and was not polished before."""
+    def deserves_polish(self, trial: Trial, verification: Verification) -> bool:
+        """Whether an unsolved member's fuzzy error is small and it was not polished before."""
         nearly_right = verification.fuzzy_error <= self.config.verification.candidate_error
         return bool(self.config.polish.batches) and nearly_right and not trial.polished
 
@@ -232,7 +245,7 @@ class Training:
     def result(self) -> TrainResult:
         """Close the trials that still run, verify the most advanced member if no machine is solved, polish the best."""
         config, population = self.config, self.population
-        if self.batches != self.saved_at:
+        if self.batches != self.saved_batches:
             self.save()
         seconds = self.seconds()
         finite = self.bring_trials_up_to_date()
@@ -268,11 +281,11 @@ class Training:
         )
 
     def leave_out(self, numbers: Collection[int]) -> None:
-        """Let the members of these trials go before they train."""
+        """Let the members of these trials leave before they train."""
         if not numbers:
             return
         for trial in self.population.trials:
-            if trial.trial in numbers:
+            if trial.number in numbers:
                 trial.ended = "left out"
         self.population.keep(self.population.running())
 
@@ -287,14 +300,16 @@ class Training:
             "resumed": self.resumed,
             "started_at": self.started_at,
         }
-        self.saved.save(self.best and self.best.machine, state)
-        self.saved_at = self.batches
+        self.saved_loop.save(self.best and self.best.machine, state)
+        self.saved_batches = self.batches
 
     def resume(self) -> None:
         """Continue from what was saved, if anything was."""
-        saved = self.saved.resume()
-        if self.checkpoint:
-            self.checkpoint.forget("." if saved else "")
+        saved = self.saved_loop.resume()
+        if self.checkpoint and saved:
+            self.checkpoint.forget_half_written()
+        elif self.checkpoint:
+            self.checkpoint.forget("")
         if saved is None:
             return
         machine, state = saved

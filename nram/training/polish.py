@@ -1,4 +1,4 @@
-"""Polishing: a solved machine is trained on alone, to make it sharp."""
+"""Polishing: one machine continues training alone, to make it sharp."""
 
 from dataclasses import asdict
 
@@ -9,7 +9,7 @@ from nram.model import Machine
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.population import Population
-from nram.training.resume import SavedLoop
+from nram.training.saved_loop import SavedLoop
 from nram.training.step import train_step
 from nram.training.verification import Verification, verify
 
@@ -28,13 +28,13 @@ def polish(
     checkpoint: Checkpoint | None = None,
     name: str = "polish",
 ) -> tuple[Machine, Verification]:
-    """Train a solved machine on alone: (machine, its verification).
+    """Continue training one machine alone: (machine, its verification).
 
-    The errors of a soft machine add up with the length of a run. `polish_batches` batches of `polish_batch_size`
-    examples at the train difficulty, with a learning rate that falls to 0, neither noise nor entropy bonus. The logits
-    of a machine that fails when it is discretized are multiplied by up to `SHARPENING` (see `step.sharpened`) until it
-    does not fail, in the first half at most. The result is the last state that was verified without an error, or the
-    machine itself if none was.
+    The errors of a soft machine add up over an execution. Polishing takes `polish_batches` batches of
+    `polish_batch_size` examples at the train difficulty. The learning rate falls to 0; there is neither noise nor
+    entropy bonus. While the machine fails when discretized, but for half of the batches at most, its logits are
+    multiplied by up to `SHARPENING` (see `step.sharpened`). Returns the last state that was verified without an error,
+    or the machine as given.
     Deviation: the paper does not say how long it trained machines that made no more errors.
 
     task: the task itself, if it is not one of the ten. checkpoint: where the state is saved as it goes, under `name`;

@@ -26,14 +26,16 @@ NOT_WRITTEN = ("chance", "next_verification", "polished")  # fields of a trial t
 class Trial:
     """One member from its start to its end: what the paper calls a seed. A row of trials.csv.
 
-    trial: its number. learning_rate .. entropy: the hyperparameters it drew. chance: its draw that decides whether it
-    becomes a copy. batches: since its start, its parent's included. level: its curriculum level, and rises:
-    "level@batch" of every rise. error: the moving error at its level. ended: "running", or how it ended. fuzzy_error,
-    discretized_error: of its last verification. seconds: when it ended, since training began. next_verification: in
-    batches. polished: whether it was polished before it was solved. parent: the trial that it is a copy of, or -1.
+    number: of the trial. learning_rate .. entropy: the hyperparameters it drew. chance: its draw that decides whether
+    it becomes a copy. batches: since its start, its parent's included. level: its curriculum level, and rises:
+    "level@batch" of every rise. error: the moving error at its level. ended: "running"; "solved"; "restarted" (stuck);
+    "dead" (one of its numbers was not finite); "batches" (it used its trial_batches); "budget" or "interrupt" (training
+    ended first); "stopped" (another member was solved); "left out". fuzzy_error, discretized_error: of its last
+    verification. seconds: when it ended, since training began. next_verification: in batches. polished: whether it was
+    polished before it was solved. parent: the trial that it is a copy of, or -1.
     """
 
-    trial: int
+    number: int
     learning_rate: float
     output_scale: float
     stop_bias: float
@@ -54,8 +56,9 @@ class Trial:
     parent: int = -1
 
     def row(self) -> dict:
-        """The trial as a row of trials.csv."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_WRITTEN}
+        """The trial as a row of trials.csv, whose column `trial` has its number."""
+        written = {name: value for name, value in asdict(self).items() if name not in NOT_WRITTEN}
+        return {"trial": written.pop("number"), **written}
 
 
 @dataclass
@@ -65,8 +68,8 @@ class Members:
     theta, first_moment, second_moment [P, K]: the parameters, a row per member, and Adam's moments. All others are [P]:
     learning_rate, noise_eta, entropy: drawn at the start. age: batches since the start. level: D, the curriculum's.
     since_rise: batches since D last rose. error_sum, error_weight: the moving average of the error at d = D.
-    lowest_error: its lowest value at this level, up to `curriculum.GAIN`. since_gain: batches since D rose or that
-    error fell. family: members of a family are copies of one state, or its source. place: the member's original index.
+    lowest_error: the moving error at the last gain on this level, at first 1. since_gain: batches since the last gain.
+    family: one number for a state and its copies. place: the member's original index.
     """
 
     theta: Tensor
@@ -180,8 +183,8 @@ class Population:
         stop_bias = draw(draws.stop_bias)
         noise_eta = draw(draws.noise_eta)
         has_bonus = draws.entropy[1] > 0
-        entropy = draw(draws.entropy if has_bonus else (1.0, 1.0), logarithmic=True)  # drawn in any case, so that
-        entropy = entropy if has_bonus else 0.0  # the parameters are the same with the bonus and without
+        # Drawn in any case, so that the parameters are the same with and without the bonus.
+        entropy = draw(draws.entropy if has_bonus else (1.0, 1.0), logarithmic=True) * has_bonus
         params = init_member(self.controller, generator, output_scale, stop_bias)
         chance = draw((0.0, 1.0))
         level = config.curriculum.start_difficulty if config.curriculum.enabled else config.examples.train_difficulty

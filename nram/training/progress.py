@@ -11,8 +11,8 @@ __all__ = ["most_advanced", "progress_row", "progress_text"]
 def most_advanced(population: Population) -> int:
     """The finite member with the highest level, then the smallest error."""
     members = population.members
-    merit = torch.where(members.finite(), members.level - members.level_error().clamp(max=0.999), -1.0)
-    return int(merit.argmax())
+    advance = torch.where(members.finite(), members.level - members.level_error().clamp(max=0.999), -1.0)
+    return int(advance.argmax())
 
 
 def progress_row(population: Population, batches: int, seconds: float) -> dict:

@@ -7,9 +7,9 @@ from nram.training.population import Members, Population
 
 __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
 
-PATIENCE_AT_TOP = 3.0  # times as many batches for a member at the train difficulty
-PATIENCE_IN_FRONT = 4  # times as many batches for one that stands out, where members are copied
-LEAD = 0.2  # levels by which a member that stands out is ahead of the median one
+PATIENCE_AT_TOP = 3.0  # factor on the patience with a member at the train difficulty
+PATIENCE_IN_FRONT = 4  # factor on the patience with a member that stands out, if there are copies
+LEAD = 0.2  # a member stands out if its merit exceeds the median by this, in levels
 FRUITLESS = 24  # stop copying a state after this many failed copies
 
 
@@ -48,7 +48,7 @@ def find_donor(population: Population) -> int | None:
 def renew(population: Population, member: int) -> None:
     """Start a member afresh or, with probability `copies` and if one stands out, as a copy of another.
 
-    A copy has its parent's parameters and Adam's moments, about its parent's learning rate, and hyperparameters of its
+    A copy has its parent's parameters and Adam's moments, a learning rate near its parent's, and hyperparameters of its
     own otherwise.
     Deviation: the paper's seeds are independent. Copies are population-based training (Jaderberg et al., 2017).
     """
@@ -63,4 +63,4 @@ def renew(population: Population, member: int) -> None:
     drawn = trial.learning_rate / (low * high) ** 0.5
     trial.learning_rate = min(max(parent.learning_rate * drawn**0.5, low / 4), high)
     population.members.learning_rate[member] = trial.learning_rate
-    trial.parent, trial.level, trial.batches = parent.trial, parent.level, parent.batches
+    trial.parent, trial.level, trial.batches = parent.number, parent.level, parent.batches

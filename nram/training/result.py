@@ -18,9 +18,9 @@ class TrainResult:
     machine: the best machine found; None if all members died and none was replaced. solved: whether it made no error,
     fuzzy and discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or
     "interrupt". verification: the best machine's. history: one row per progress update. trials: one row per trial.
-    batches: training steps of the population. seconds: of all this, without the compilation of the kernels.
-    earlier_seconds: those that earlier processes spent. resumed: how often the training was resumed. started_at: when
-    it began, in Unix time.
+    batches: training steps of the population. seconds: of training, polishing included, without the compilation of the
+    kernels. earlier_seconds: those that earlier processes spent. resumed: how often the training was resumed.
+    started_at: when it began, in Unix time.
     """
 
     machine: Machine | None

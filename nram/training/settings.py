@@ -34,7 +34,10 @@ class ExampleSettings(Group):
     batch_size: int = setting(8, "B, examples per member and batch", low=1)
     train_difficulty: int | None = setting(None, "the highest difficulty in training; None: the paper's", low=1)
     num_cells: int | None = setting(
-        None, "the smallest M in training, in cells; None: the least that the train difficulty needs", low=0
+        None,
+        "cells of a batch that is not small (see small_memories), without extra cells; None: the least that the train "
+        "difficulty needs",
+        low=0,
     )
     extra_cells: int | None = setting(
         None,
@@ -44,8 +47,7 @@ class ExampleSettings(Group):
     )
     small_memories: float = setting(
         0.25,
-        "share of batches whose difficulties stay below a random one, in memories as small as that allows, plus extra "
-        "cells",
+        "share of easy batches: no difficulty above a random one, in the smallest memory for that, plus extra cells",
         low=0,
         high=1,
     )
@@ -116,7 +118,7 @@ class PopulationSettings(Group):
     """How many members train side by side, and what takes the place of those that are stuck."""
 
     size: int = setting(24, "P, members trained side by side", flat="population", low=1)
-    restarts: bool = setting(True, "whether a stuck member makes room for another")
+    restarts: bool = setting(True, "whether the trial of a stuck member ends")
     restart_after: int = setting(250, "batches without a gain after which a member is stuck", low=1)
     copies: float = setting(
         0.0,
@@ -127,7 +129,7 @@ class PopulationSettings(Group):
     )
     replacement: bool = setting(
         True,
-        "whether a member whose trial has ended makes room for the next; if not, no trial depends on the others",
+        "whether a new trial starts where one has ended; if not, every trial is independent of the others",
     )
     trial_batches: int | None = setting(None, "batches after which a trial is given up; None: no limit", low=1)
     keep_going: bool = setting(False, "whether training goes on after a member is solved, and counts the solved")
@@ -137,7 +139,9 @@ class PopulationSettings(Group):
 class VerificationSettings(Group):
     """When a member counts as solved."""
 
-    candidate_error: float = setting(0.02, "moving error below which a member at the train difficulty is verified")
+    candidate_error: float = setting(
+        0.02, "a member is verified when its moving error, at whatever level it is, falls below this"
+    )
     cases: int = setting(
         1000,
         "fresh cases on which a candidate must make no error, fuzzy and discretized",
@@ -148,7 +152,7 @@ class VerificationSettings(Group):
 
 @documented
 class PolishSettings(Group):
-    """How a solved machine is trained on alone, to make it sharp (`nram.training.polish`)."""
+    """How one machine continues training alone, to make it sharp (`nram.training.polish`)."""
 
     batches: int = setting(1000, "batches of it; 0: none", flat="polish_batches", low=0)
     batch_size: int = setting(32, "examples in each of them", flat="polish_batch_size", low=1)

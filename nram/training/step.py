@@ -26,12 +26,13 @@ def train_step(population: Population, generator: torch.Generator, sharpening: f
     options = RunOptions(config.optimizer.activation_clip, coefficient is not None, config.optimizer.log_floor)
     machines = sharpened(population, sharpening, generator) if sharpening > 1 else population.machines
     outcome = kernels.unroll(machines, batch, options, kernel=config.kernel)
-    # The sum, not the mean: the activations' gradients are those of one example, and C1 bounds them.
+    # Summed over examples, so that C1 bounds one example's gradients; `update_parameters` takes the mean.
     loss = loss_per_example(outcome, batch.limit, coefficient, config.optimizer.loss).sum()
     gradients = torch.autograd.grad(loss, list(population.machines.params.values()))
     with torch.no_grad():
         update_parameters(members, config, torch.cat([each.flatten(1) for each in gradients], 1), generator)
         update_levels(members, config, batch.difficulty, outcome.wrong_cells / batch.mask.sum(-1))
+        members.age += 1
 
 
 def entropy_coefficient(population: Population) -> torch.Tensor | None:
@@ -45,8 +46,8 @@ def entropy_coefficient(population: Population) -> torch.Tensor | None:
 def sharpened(population: Population, bound: float, generator: torch.Generator) -> Machines:
     """The machines with their output layers multiplied by a factor, log-uniform in [1, bound], of each member.
 
-    Deviation: the paper does not mention this. Sharpening destroys what a machine computes with soft circuits, so it
-    does not learn to. The paper's hard tasks were solved by machines that could not be discretized.
+    Deviation: the paper does not mention this. Sharpening breaks computations that rely on soft circuits, so machines
+    learn to do without them. The paper's hard tasks were solved by machines that could not be discretized.
     """
     size, members = len(population), population.members
     device = members.theta.device

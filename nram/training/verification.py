@@ -41,10 +41,11 @@ class Verification:
 
 @torch.no_grad()
 def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, seed: int) -> Verification:
-    """Run a machine on fresh cases of every difficulty up to the train difficulty, in every memory of training.
+    """Run a machine on fresh cases of the sizes that training uses.
 
-    A third is in the train difficulty's smallest memory and a third in the largest, of either half at the train
-    difficulty and half uniform up to it. The last third is at `SMALL_SIZES` difficulties, each in its smallest memory.
+    A third has num_cells cells and a third num_cells + extra_cells. In both, half of the cases are at the train
+    difficulty, the others uniform up to it. The last third is at `SMALL_SIZES` difficulties, each in its smallest
+    memory.
     """
     generator = torch.Generator().manual_seed(seed)
     examples, low, high = config.examples, task.min_difficulty, config.examples.train_difficulty

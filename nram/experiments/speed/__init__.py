@@ -5,7 +5,7 @@ calls.py       what is timed, as functions
 timing.py      calls in turns, medians, a case's rows
 limits.py      the computer's limits
 memory.py      peak memory
-benchmark.py   all of it: the measurements
+benchmark.py   everything together: the measurements
 operations.py  operations and bytes, counted
 claims.py      tables and targets
 figures.py     figures

@@ -2,7 +2,7 @@
 
 Times are microseconds per sample-timestep: one example through one timestep, forward and backward. Every example runs
 for exactly T timesteps. In each round all implementations are timed one after the other, and so is a matrix product;
-medians over the rounds are compared, so what else the computer does meanwhile hits all of them.
+medians over the rounds are compared. Other work of the computer therefore affects all of them alike.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is timed, as functions without arguments that do it once.
+"""What is timed, as functions without arguments; a call does it once.
 
 "step"      a whole training step: sampling, run, loss, backward, Adam, curriculum
             (`nram.training.step.train_step`)

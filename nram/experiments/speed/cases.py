@@ -46,7 +46,7 @@ class Plan:
     cases: timed in the scopes "kernel" and "step". growth: (axis, scope, cases) with that axis varied.
     memory: cases whose peak memory is measured. rounds, growth_rounds: how often each time is taken.
     discretized_cells, discretized_seconds: memory sizes of the integer machine, and how long each is timed.
-    copied_mib: size of the large copy. solve_tasks, solve_budget: tasks of --solve, and a search's seconds at most.
+    copied_mib: size of the large copy. solve_tasks, solve_budget: tasks of --solve, and the seconds that each may take.
     """
 
     cases: tuple[Case, ...]

@@ -16,7 +16,7 @@ __all__ = ["peak_memory"]
 
 
 def _resident_mib() -> tuple[float, float]:
-    """(now, at most so far): this process's resident memory."""
+    """This process's resident memory: (now, its peak so far)."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count the parent's memory at the time of the fork
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
@@ -28,7 +28,7 @@ def _resident_mib() -> tuple[float, float]:
 
 
 def _train_a_little(case: Case, kernel: str, threads: int) -> tuple[float, float]:
-    """In a process of its own: resident MiB before training, and at most during three steps of it."""
+    """For a fresh process: its resident MiB before training, and their peak during three training steps."""
     torch.set_num_threads(threads)
     kernels.warm_up(kernel, case.device)
     before, _ = _resident_mib()

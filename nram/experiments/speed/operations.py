@@ -1,8 +1,8 @@
-"""What a timestep costs at least: floating-point operations and bytes, counted from a circuit's layout.
+"""The least cost of a timestep: floating-point operations and bytes, counted from a circuit's layout.
 
 An operation is one addition, subtraction, multiplication, division or exponential. The counts are what the equations
 ask for, once: the backward pass has all values of the forward pass at hand; comparisons (maxima, cropped gradients) and
-copies are free. An implementation that recomputes values does more operations than are counted here.
+copies are free. An implementation that recomputes values does more operations than these counts.
 
 Per example, with M cells. A slot averages n sources; the n of all K slots add up to W = L (the circuit's logits):
 

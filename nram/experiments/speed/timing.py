@@ -18,7 +18,7 @@ __all__ = ["MATRIX_SIZES", "matrix_product", "quartiles", "take_turns", "time_ca
 
 MATRIX_SIZES = (256, 384)  # three float32 matrices of these sizes are 0.8 and 1.8 MB
 CUDA_MATRIX_SIZES = (2048,)
-SAMPLE_SECONDS = 0.03  # an implementation is timed for at least as long at a stretch
+SAMPLE_SECONDS = 0.03  # shortest time that an implementation is timed at a stretch
 
 
 def matrix_product(size: int, device: str) -> Callable[[], None]:
@@ -66,7 +66,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def fused_kernel(device: str) -> str:
-    """The fused kernel for a device, even one that must be named; "reference" if there is none."""
+    """The fused kernel for a device, even one that "auto" does not choose; "reference" if there is none."""
     try:
         return kernels.resolve("gpu" if device.startswith("cuda") else "auto", device)
     except ValueError:

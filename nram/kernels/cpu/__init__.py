@@ -1,7 +1,7 @@
 """Whole runs fused for the CPU, forward and backward, with Numba.
 
 The unit of work is one example through one timestep. What it touches (R + Q value rows, an M x M tape) fits the first
-caches, and nearly all of it is one operation, `simd.mix`: a weighted sum of rows. S is M rounded up to whole vectors;
+caches. Nearly all of the work is one operation, `simd.mix`: a weighted sum of rows. S is M rounded up to whole vectors;
 lanes M..S-1 of every row are zero.
 
 Multiply-adds per example and timestep (a slot of module i has n = R + i sources, K slots, W = sum of their widths):

@@ -3,8 +3,8 @@
 Every layer is one matrix product for the block's examples: a row of a matrix is loaded once for eight of them. A
 layer's input ends in a constant 1, whose weights are the biases. Hidden sizes are rounded up to whole vectors, with
 weights 0. Multiply-adds per example and timestep: H (R + H + L) for an MLP, H (R + 8 H + L) for an LSTM. Backward takes
-as many for the gradients of the inputs, and as many for those of the matrices: one product over all timesteps at the
-end.
+as many for the gradients of the inputs, and as many again for those of the matrices, in one product over all timesteps
+at the end.
 
 run.py has the shapes of `rows` and `matrices`.
 """

@@ -1,7 +1,7 @@
 """The two compiled loops over blocks, and whether Numba's cache has them.
 
-All that this package computes is compiled into these two. Numba's cache compares the time and size of this file alone,
-so the loops hold a digest of all files that they are made from: another digest, other loops.
+All that this package computes is compiled into these two. Numba's cache compares the time and size of this file alone.
+The loops therefore hold a digest of all files that they are made from: a new digest makes new loops.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The fourteen modules on rows: each one's output from its arguments' averages, and backward.
 
-With S lanes of which M count, per call (multiply-adds; see the package's table):
+Multiply-adds per call with S lanes, the first M of which count (see the package's table):
 
     what               forward         backward
     READ               M^2             2 M^2
@@ -11,7 +11,7 @@ With S lanes of which M count, per call (multiply-adds; see the package's table)
     the others         0               0
 
 P(B >= c) and the like are running sums of a row, in one pass over its chunks of 16 lanes: from lane 0 up for P(B <= c),
-from the last lane down for P(B >= c). What is above is summed, never taken as 1 - the sum below: nothing cancels. The
+from the last lane down for P(B >= c). Each is summed directly, never taken as 1 - the other sum: nothing cancels. The
 gradients d_a, d_b of the arguments a, b are overwritten, those of tapes added to.
 """
 

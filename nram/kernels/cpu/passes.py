@@ -48,7 +48,7 @@ class Workspace:
 
 
 def _check(memory, target, limit, dtype) -> int:
-    """The number of timesteps. Raises ValueError for what the loops, which check nothing, must not be given."""
+    """The number of timesteps. Raises ValueError for arguments that the loops, which check nothing, cannot take."""
     num_cells = memory.shape[-1]
     if num_cells < 2:
         raise ValueError(f"a memory must have at least 2 cells, not {num_cells}")

@@ -1,4 +1,4 @@
-"""Rows of S numbers, of which the first M count and the rest are zero: one-hots, rescaling, rotations, the largest.
+"""Rows of S numbers: one-hots, rescaling, rotations, the largest. The first M numbers count, the rest are zero.
 
 A tape [M, S] is M rows one after another. All take O(S) operations.
 """

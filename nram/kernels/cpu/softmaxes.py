@@ -1,9 +1,9 @@
 """The circuit of one example: a softmax per slot of its packed logits, their entropy, and backward.
 
-A slot is too short for a reduction of its own. Its logits are reduced to one vector first; then the vectors of sixteen
-slots together to one vector, whose lanes are the slots' maxima or sums. This takes about 20 flops per logit, most of
-them for the exponential, and 4 backward. K is the number of slots, V their largest width (R + Q) in whole vectors; slot
-k's logits are packed[starts[k] : starts[k + 1]], in dense form its row of V numbers.
+A slot is too short for a reduction of its own. First each slot's logits are reduced to one vector. Then the vectors of
+sixteen slots are reduced to one vector, whose lanes are the slots' maxima or sums. This takes about 20 flops per logit,
+most of them for the exponential, and 4 backward. K is the number of slots, V their largest width (R + Q) in whole
+vectors; slot k's logits are packed[starts[k] : starts[k + 1]], in dense form its row of V numbers.
 """
 
 import math
@@ -28,7 +28,7 @@ from nram.kernels.cpu.simd import (
     zero,
 )
 
-bottom = constant(-1000.0)  # e to this power is 0, and 0 times it still a number
+bottom = constant(-1000.0)  # e to this power is 0, and 0 times it is still a number
 
 
 def scratch_size(K, V):
@@ -116,7 +116,7 @@ def softmaxes(weights, logits, starts, K, V, scratch, want_entropy):
 def softmaxes_backward(d_logits, d_weights, weights, logits, starts, K, V, scratch, d_entropy, bound):
     """Cropped gradient of the packed logits, from rows of V weights and of their gradients.
 
-    That of the entropy -sum w log w is -w (z - sum w z), with z the logits: as if the weights' gradients were less z.
+    That of the entropy -sum w log w is -w (z - sum w z), with z the logits: subtract z from the weights' gradients.
     """
     step = lanes()
     nothing, high = zero(logits), splat(bound)

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from nram.kernels.cpu.simd import at, pointer
 
-num_threads = None  # of a pass; None: as many as PyTorch's own operations have
+num_threads = None  # of a pass; None: as many as PyTorch's own operations use
 
 
 def count(blocks: int) -> int:

@@ -54,7 +54,7 @@ def forward(circuit, sizes, logits, weights, values, next_values, tape, next_tap
     """One timestep of one example; the entropy of its circuit, or 0.
 
     Writes the weights, the modules' part of `values`, the registers' part of `next_values`, and `next_tape`.
-    `ahead`: where the next timestep's logits and weights will lie; memory is asked for along the way.
+    `ahead`: where the next timestep's logits and weights will lie; they are prefetched along the way.
     """
     R, M, S = sizes.registers, sizes.cells, sizes.stride
     kinds, first_slot, starts = circuit
@@ -124,7 +124,7 @@ def _turn_values(turned, values, count, V, S):
 def _weights_backward(d_weights, d_averages, values, turned, count, circuit, sizes, spare):
     """d_weights[k, j] = <d_averages[k], values[j]>, row k of V numbers: a matrix product over the `count` turned rows.
 
-    Only slots with more than j sources; they are those from some k on. `spare` [16] is overwritten.
+    For each j it does only the slots with more than j sources: all from some k on. `spare` [16] is overwritten.
     """
     R, M, S = sizes.registers, sizes.cells, sizes.stride
     first_slot, K, n = circuit.first_slot, sizes.slots, sizes.sources
@@ -144,8 +144,8 @@ def _weights_backward(d_weights, d_averages, values, turned, count, circuit, siz
 def backward(circuit, sizes, logits, weights, values, tape, d_registers, d_tape, scratch, d_entropy, bound, ahead):
     """Backward of `forward`: d_registers and d_tape turn from the gradients after the timestep into those before it.
 
-    `weights` turns into the gradient of the logits. `ahead`: the values, tape, logits and weights of the example that
-    comes next, for which memory is asked along the way.
+    `weights` turns into the gradient of the logits. `ahead`: the values, tape, logits and weights of the next
+    example, which are prefetched along the way.
     """
     R, M, S = sizes.registers, sizes.cells, sizes.stride
     kinds, first_slot, starts = circuit

@@ -23,7 +23,7 @@ def backward_step(
 ):  # fmt: skip
     """Backward of `forward_step`, with t = now = here = there - 1: the gradient of the logits in place of the weights.
 
-    d_registers [N, R, S], d_tape [N, M, S]: gradients of what the timestep leaves in, of what it finds out;
+    d_registers [N, R, S], d_tape [N, M, S]: before, gradients of what the timestep leaves; after, of what it finds;
     x_gradient [P, B, R]: what the next timestep's controller adds to it. scratch [N, 6 S]; d_inputs [N, K, S]: those
     of the slots. Planes of tapes from steps + 1 on: the tape between this timestep's WRITEs, computed again.
     """

@@ -12,7 +12,7 @@ __all__ = ["CHUNK", "MAX_REGISTERS", "PRECISION", "blocks", "compile_for", "inpu
 
 TILE = 512  # numbers of a block of rows that a warp holds at once
 CHUNK = 16  # cells at a time in the product that gives the weights' gradient
-PRECISION = "tf32x3"  # of that product in float32: on tensor cores, split so that 21 bits of each factor count
+PRECISION = "tf32x3"  # of that product in float32: on tensor cores, split to keep 21 bits of each factor
 MAX_REGISTERS = 128  # per lane: 16 warps fit a multiprocessor; with fewer registers more warps fit, but some spill
 
 

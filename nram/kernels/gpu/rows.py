@@ -53,7 +53,7 @@ def put(row, x, cell, S: tl.constexpr):
 
 @triton.jit
 def put_twice(row, x, cell, M):
-    """Write a row twice, M apart, so that an offset into it goes round."""
+    """Write a row twice, M apart: an offset into it then wraps around."""
     tl.debug_barrier()
     tl.store(row + cell, x, mask=cell < M)
     tl.store(row + M + cell, x, mask=cell < M)

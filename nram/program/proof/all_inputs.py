@@ -15,7 +15,7 @@ MAX_INPUTS = 300_000  # enumerate at most this many inputs of one size
 
 
 def first_wrong(claim: Claim, q: int) -> list[int] | None:
-    """The first memory, of all with the smallest M for q, that ends wrong; None if all end right.
+    """The first memory with the smallest M for q that ends wrong; None if all end right.
 
     Raises NotProved if there are too many.
     """

@@ -27,7 +27,7 @@ class Part(NamedTuple):
 class Claim:
     """The program is right for every n = stretch * q + rest and every M >= smallest + spare (`exact`: only M = that).
 
-    Expressions have q in the place of n.
+    Expressions have q instead of n.
     """
 
     program: Program
@@ -47,7 +47,7 @@ class Claim:
 
     @property
     def name(self) -> str:
-        """What stands for the second number of an expression."""
+        """The name of an expression's second symbol: n or q."""
         return "n" if self.stretch == 1 else "q"
 
     def show(self, what: Value | Expression) -> str:
@@ -85,7 +85,7 @@ class Claim:
     def check_all(self, final: State, smallest: int, head: int, short: int) -> None:
         """Raise NotProved unless all outputs are right for q >= smallest.
 
-        Those of the first `head` and the last `short` rounds are checked one by one, the others as one expression.
+        It checks those of the first `head` and the last `short` rounds one by one, the others as one expression.
         """
         some = self.facts((smallest, 1, 0, 0))
         between = self.facts((head + 1 + short, 1, 1, 0), (head, 1, 0, 0))  # i = head + u, q = i + v + 1 + short

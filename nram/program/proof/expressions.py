@@ -54,7 +54,7 @@ class Element(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Any value; any but zero if `nonzero`."""
+    """Any value, or any value except zero if `nonzero`."""
 
     nonzero: bool = False
 

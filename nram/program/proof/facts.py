@@ -1,7 +1,7 @@
 """Assumptions about n, i and M, and what follows from them.
 
-n, i and M are linear functions of three integers u, v, w >= 0. A linear function of these is never negative exactly if
-none of its coefficients is.
+n, i and M are linear functions of three integers u, v, w >= 0. A linear function of these is never negative if
+and only if no coefficient is negative.
 """
 
 from dataclasses import dataclass

@@ -9,8 +9,8 @@ from nram.program.proof.machine import NotProved
 
 __all__ = ["Invariant", "guess"]
 
-LARGE = 40  # the invariant is guessed from q >= this
-SEEN = 3  # rounds
+LARGE = 40  # guess the invariant at a q of at least this
+SEEN = 3  # rounds that the guess must fit
 
 
 @dataclass(frozen=True)

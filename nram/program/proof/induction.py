@@ -9,7 +9,7 @@ from nram.program.proof.memory import Layer, Loop, Memory
 
 __all__ = ["by_induction"]
 
-STARTS = 4  # smallest q that the base is tried for
+STARTS = 4  # how many values the base tries as the smallest q
 STOPS_WITHIN = (
     12  # timesteps after the loop in which the machine must stop, if the time limit leaves more with larger n
 )
@@ -33,7 +33,7 @@ def by_induction(claim: Claim, invariant: Invariant, short: int) -> Part:
 
 
 def _base(claim: Claim, invariant: Invariant, machine: SymbolicMachine, least: int) -> tuple[int, tuple[Layer, ...]]:
-    """The first timesteps lead to the invariant at i = 0: (the smallest q of those tried, what they write)."""
+    """Check that the first timesteps lead to the invariant at i = 0; return (smallest q, what they write)."""
     claimed = [value_at(value, ZERO) for value in invariant.registers]
     for smallest in range(least, least + STARTS):
         base = claim.machine()
@@ -55,7 +55,7 @@ def _at_round(claim: Claim, invariant: Invariant, before: tuple[Layer, ...], i: 
 
 
 def _step(claim: Claim, invariant: Invariant, machine: SymbolicMachine, before: tuple[Layer, ...], short: int) -> None:
-    """A round leads from the invariant at i to the invariant at i + 1, for every i < q - short."""
+    """Check that a round leads from the invariant at i to the invariant at i + 1, for every i < q - short."""
     facts = claim.facts((short + 1, 1, 1, 0), (0, 1, 0, 0))  # i = u, q = i + v + 1 + short
     state = _at_round(claim, invariant, before, I)
     known = len(state.memory.layers)
@@ -76,7 +76,7 @@ def _step(claim: Claim, invariant: Invariant, machine: SymbolicMachine, before: 
 def _end(
     claim: Claim, invariant: Invariant, machine: SymbolicMachine, before: tuple[Layer, ...], smallest: int, short: int
 ) -> list[State]:
-    """From the invariant at i = q - short, the final states after the timesteps that are left."""
+    """The final states after the remaining timesteps, from the invariant at i = q - short."""
     task, rounds = claim.task, plus(N, -short)
     facts = claim.facts((smallest, 1, 0, 0))
     state = _at_round(claim, invariant, before, rounds)
@@ -93,7 +93,7 @@ def _end(
 
 
 def _small(claim: Claim, machine: SymbolicMachine, smallest: int) -> tuple[list[int], dict[int, list[int]]]:
-    """Every q < smallest by a whole run: the n that needed all inputs, and a memory for every n that goes wrong.
+    """Check every q < smallest by a whole run; return the n that needed all inputs, and a memory for each wrong n.
 
     Raises NotProved if one goes wrong and the claim is not about one exact memory size.
     """
@@ -101,7 +101,7 @@ def _small(claim: Claim, machine: SymbolicMachine, smallest: int) -> tuple[list[
     for q in range(-(-(claim.task.min_difficulty - claim.rest) // claim.stretch), smallest):
         n = claim.stretch * q + claim.rest
         if claim.exact and claim.task.min_cells(n) + claim.spare < 3:
-            continue  # no memory is so small
+            continue  # there is no memory this small
         try:
             _whole_run(claim, machine, q, n)
         except NotProved:

@@ -45,7 +45,7 @@ class SymbolicMachine:
         return State([Number(ZERO)] * self.program.layout.num_registers, Memory(self.spec))
 
     def run(self, state: State, facts: Facts, timesteps: int, may_stop: bool) -> tuple[list[State], State | None]:
-        """Several timesteps: states in which the machine may have stopped; a state that covers all others, if any.
+        """Run several timesteps: (states in which the machine may have stopped, a state that covers the rest or None).
 
         Raises NotProved if the machine may stop and `may_stop` is False.
         """
@@ -60,7 +60,7 @@ class SymbolicMachine:
         return stopped, state
 
     def step(self, state: State, facts: Facts) -> tuple[list[State], State | None]:
-        """One timestep; returns what `run` returns."""
+        """Run one timestep; return what `run` returns."""
         zeros = [facts.value_is_zero(value) for value in state.registers]
         undecided = [r for r, zero in enumerate(zeros) if zero is None]
         stopped, running = [], []

@@ -1,4 +1,4 @@
-"""The search for a proof: how many spare cells it needs, which n it treats apart, and which loop."""
+"""The search for a proof: how many spare cells it needs, which n it treats separately, and which loop."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from nram.program.table import Key
 
 __all__ = ["Proof", "prove"]
 
-STRETCHES = (1, 2)  # all n alike; even and odd n apart
+STRETCHES = (1, 2)  # 1: all n together; 2: even and odd n separately
 PERIODS = (1, 2, 3)  # k, the timesteps of a round
 FIRSTS = range(8)  # t0, the timesteps before the first round
 SHORTS = range(6)  # c, the rounds that the invariant may miss at the end
@@ -59,7 +59,7 @@ def prove(program: Program, task: tasks.Task | None = None, spares: int = 4) -> 
 
 
 def _complete(program: Program, task: tasks.Task, spare: int, parts: list[Part], reasons: list[str]) -> Proof:
-    """The proof for memories with `spare` cells more than the smallest, and for smaller ones as far as it is true."""
+    """The proof for memories with `spare` cells more than the smallest, and for smaller ones if the claim is true."""
     besides: list[str] = []  # about the largest memory size for which the claim is not true, or not proved, for every n
     while spare > 0 and not besides:
         exact = _for_memories(program, task, spare - 1, True, reasons)

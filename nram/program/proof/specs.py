@@ -23,7 +23,7 @@ __all__ = ["PROVABLE", "SPECS", "Spec"]
 
 @dataclass(frozen=True)
 class Spec:
-    """A task on an array of n elements; all cells are zero but for the array and the header, cell 0.
+    """A task on an array of n elements; all cells are zero except the array and the header, cell 0.
 
     first: the cell of the first element. header: n -> what cell 0 holds; None if the task has no header.
     address, expected: (n, index) -> the cell of an output, and what it must hold at the end. single: there is one

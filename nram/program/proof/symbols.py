@@ -31,7 +31,7 @@ def apply(name: str, a: Value, b: Value, facts: Facts) -> Value:
 
 
 def apply_to_same(name: str, value: Unknown) -> Value:
-    """The output of a module with two inputs that come from one source, of which nothing more is known."""
+    """The output of a module whose two inputs come from one source with an unknown value."""
     if name in ("LESS-THAN", "SUB"):
         return Number(ZERO)
     if name in ("LESS-OR-EQUAL-THAN", "EQUALITY-TEST"):

@@ -65,7 +65,7 @@ def store(typing_context, base, offset, vector):
 def lanes(typing_context):
     """16, hidden from the optimizer.
 
-    It would unroll a loop `while c < S: ...; c += 16` by eight, and spend more on the remainder than on the usual one
+    It would unroll a loop `while c < S: ...; c += 16` by eight, and the remainder would cost more than the usual one
     to four rounds. An empty piece of inline assembler hides the number.
     """
 

@@ -15,7 +15,7 @@ __all__ = ["mix", "mix_many", "mix_pair"]
 def _mix_block(outs, chunks, unroll):
     """An intrinsic for `outs` weighted sums of the same rows, `chunks` vectors wide.
 
-    `unroll` rows go to accumulators of their own, so that outs * chunks * unroll sums are in flight at once.
+    Each of `unroll` rows has its own accumulators: outs * chunks * unroll sums are in flight at once.
     """
 
     @intrinsic

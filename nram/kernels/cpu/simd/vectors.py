@@ -1,4 +1,4 @@
-"""The type of a vector: 16 lanes of float32 or float64, a value as Numba's own numbers are."""
+"""The type of a vector: 16 lanes of float32 or float64, a value like Numba's own numbers."""
 
 from llvmlite import ir
 from numba import types

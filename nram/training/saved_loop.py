@@ -11,7 +11,7 @@ from nram.training.population import Population
 __all__ = ["SavedLoop"]
 
 SAVE_SECONDS = 10.0  # between two saves of the same loop
-OF_MACHINE = "machine."  # begins the names of the machine's parameters
+MACHINE_PREFIX = "machine."  # of the machine's parameters in a checkpoint
 
 
 class SavedLoop:
@@ -32,7 +32,7 @@ class SavedLoop:
         tensors, rest = self.population.state()
         tensors["generator"] = self.generator.get_state()
         if machine is not None:
-            tensors |= {OF_MACHINE + key: value for key, value in machine.params.items()}
+            tensors |= {MACHINE_PREFIX + key: value for key, value in machine.params.items()}
         self.checkpoint.save(self.name, tensors, {"population": rest, **state})
         self._next = time.monotonic() + SAVE_SECONDS
 
@@ -46,8 +46,8 @@ class SavedLoop:
             return None
         tensors, state = saved
         self.generator.set_state(tensors.pop("generator"))
-        params = {key: tensors.pop(key) for key in list(tensors) if key.startswith(OF_MACHINE)}
-        params = {key.removeprefix(OF_MACHINE): value for key, value in params.items()}
+        params = {key: tensors.pop(key) for key in list(tensors) if key.startswith(MACHINE_PREFIX)}
+        params = {key.removeprefix(MACHINE_PREFIX): value for key, value in params.items()}
         try:
             self.population.restore(tensors, state["population"])
         except ValueError as error:

@@ -144,7 +144,7 @@ def studies_verdict(studies: dict[str, pd.DataFrame]) -> list[str]:
 
 
 def _shares(table: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    """Of each row of `noise_table`, the share of seeds solved, with its interval; names: of those who are told of."""
+    """The share of seeds solved and its interval, a sentence per row. names: whose rows of `noise_table` to tell."""
     return [
         f"{names[row.whose]}, {row.variant}: {100 * row.average:.1f}% of seeds "
         f"({100 * row.low:.1f} to {100 * row.high:.1f}%)."
