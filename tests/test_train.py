@@ -30,7 +30,7 @@ def test_access_is_learned_from_scratch():
     assert result.solved and result.stopped_by == "solved"
     assert result.verification.fuzzy_error == result.verification.discretized_error == 0
     assert result.verification.verify_cases == 20
-    assert result.members_solved >= 1 and (result.trials.ended == "solved").any()
+    assert result.trials_solved >= 1 and (result.trials.ended == "solved").any()
     batch = tasks.get("access").sample(torch.full((50,), 9), 30, torch.Generator().manual_seed(5))
     produced = result.machine.run(batch.memory, batch.limit)
     assert torch.equal(produced[batch.mask], batch.target[batch.mask])
@@ -54,11 +54,11 @@ def test_stuck_members_are_started_afresh_and_counted():
     config = tiny_config(restart_after=10, learning_rate=(1e-9, 1e-9))
     result = train(config, progress=False, on_check=stop_after(4))
     ended = result.trials.ended.value_counts()
-    assert ended["restarted"] == result.members_started - config.population.size >= 3
+    assert ended["restarted"] == result.seeds_started - config.population.size >= 3
     assert result.trials.trial.tolist() == list(range(len(result.trials)))
     config = config.replace(restarts=False)
     kept = train(config, progress=False, on_check=stop_after(4))
-    assert kept.members_started == config.population.size
+    assert kept.seeds_started == config.population.size
 
 
 def test_members_with_values_that_are_not_finite_are_dead_restarted_and_counted():
@@ -72,7 +72,7 @@ def test_members_with_values_that_are_not_finite_are_dead_restarted_and_counted(
     poison.calls = 0
     result = train(tiny_config(), progress=False, on_check=poison)
     assert result.trials.ended.tolist().count("dead") == 1
-    assert result.members_started == 4
+    assert result.seeds_started == 4
     assert all(torch.isfinite(value).all() for value in result.machine.params.values())
 
 
@@ -105,5 +105,5 @@ def test_a_task_of_ones_own_must_be_given_and_have_a_name_of_its_own():
 
 def test_what_was_saved_is_what_is_loaded():
     result, evaluation = restore(results.CHECKOUT / "results" / "recorded" / "copy")
-    assert result.solved and result.members_solved == 1 and result.verification.fuzzy_error == 0
+    assert result.solved and result.trials_solved == 1 and result.verification.fuzzy_error == 0
     assert evaluation.metrics["fuzzy_train_error"] == 0 and evaluation.metrics["max_complexity"] == 100

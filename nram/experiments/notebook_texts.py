@@ -28,7 +28,7 @@ def training_summary(result: TrainResult) -> str:
     return (
         f"{'Solved' if result.solved else 'Not solved'} after {result.seconds:.0f} s and {result.batches} batches "
         f"of {result.config.population.size} machines{' (interrupted)' if result.stopped_by == 'interrupt' else ''}; "
-        f"{result.members_started} seeds started, {result.members_solved} solved."
+        f"{result.seeds_started} seeds started, {result.trials_solved} solved."
     )
 
 

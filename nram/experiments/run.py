@@ -68,9 +68,9 @@ def save(
         "stopped_by": result.stopped_by,
         "batches": result.batches,
         "training_seconds": round(result.seconds, 3),
-        "members_started": result.members_started,
-        "members_solved": result.members_solved,
-        "members_dead": result.members_dead,
+        "members_started": result.seeds_started,
+        "members_solved": result.trials_solved,
+        "members_dead": result.trials_dead,
         **{f"verification_{key}": value for key, value in asdict(result.verification).items()},
         **evaluation.metrics,
     }

@@ -37,16 +37,16 @@ class TrainResult:
     started_at: float | None = None
 
     @property
-    def members_started(self) -> int:
-        """Trials started, not counting copies."""
+    def seeds_started(self) -> int:
+        """Seeds started: trials that are not copies."""
         return int((self.trials["parent"] < 0).sum())
 
     @property
-    def members_solved(self) -> int:
+    def trials_solved(self) -> int:
         """Trials solved."""
         return int(self.trials.solved.sum())
 
     @property
-    def members_dead(self) -> int:
+    def trials_dead(self) -> int:
         """Trials given up because one of their numbers was not finite."""
         return int((self.trials.ended == "dead").sum())

@@ -99,7 +99,7 @@ def solve(task: str, seed: int, budget: float, **settings) -> dict:
         "solved": result.solved,
         "seconds": result.seconds,
         "batches": result.batches,
-        "members_started": result.members_started,
+        "members_started": result.seeds_started,
     }
 
 
