@@ -17,7 +17,7 @@ from nram import results, tasks
 from nram.experiments import run as experiment
 from nram.experiments import search
 from nram.results import files
-from nram.training import loop, polish, resume
+from nram.training import loop, polish, saved_loop
 from nram.training import step as training_step
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
@@ -30,8 +30,8 @@ SMALL = {"train_difficulty": 4, "population": 4, "hidden": 32, "verify_cases": 1
 DRIVER = """
 import sys
 from nram import __main__
-from nram.training import resume
-resume.SAVE_SECONDS = 0.1
+from nram.training import saved_loop
+saved_loop.SAVE_SECONDS = 0.1
 print("ready", flush=True)
 sys.exit(__main__.main(sys.argv[1:]))
 """
@@ -99,7 +99,7 @@ def test_a_training_ends_alike_wherever_it_is_interrupted(tmp_path, monkeypatch,
     if soft:
         monkeypatch.setattr(loop, "verify", verify_as_soft)
     expected = train(config, progress=False)
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saved_loop, "SAVE_SECONDS", 0.0)
     checkpoint = checkpoint_in(tmp_path, config)
     interruptions = 0
     while True:
@@ -117,7 +117,7 @@ def test_a_training_ends_alike_wherever_it_is_interrupted(tmp_path, monkeypatch,
 def test_a_training_that_was_stopped_by_hand_goes_on_from_the_last_save(tmp_path, monkeypatch):
     config = small(budget_batches=120, keep_going=True)
     expected = train(config, progress=False)
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saved_loop, "SAVE_SECONDS", 0.0)
     checkpoint = checkpoint_in(tmp_path, config)
     calls = []
 
@@ -246,7 +246,7 @@ def test_a_killed_search_goes_on_with_its_members(tmp_path, monkeypatch):
     config = TrainConfig.for_task("access", **settings, budget_batches=90)
     search.search(config, tmp_path / "parts", progress=False)
     assert "budget" in set(trials_of(tmp_path / "parts")["ended"])
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saved_loop, "SAVE_SECONDS", 0.0)
     kills = 0
     while True:
         spent = json.loads(torch_state(tmp_path / "parts" / "checkpoint"))["state"]["batches"]

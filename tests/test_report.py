@@ -140,7 +140,7 @@ def test_every_step_follows_from_its_circuit(site):
 
 def test_a_folder_without_runs_is_one_line(tmp_path, capsys):
     assert main(["report", "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
-    assert "no folder of runs" in capsys.readouterr().err
+    assert "is not a folder of runs" in capsys.readouterr().err
     assert main(["report", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "holds no finished run" in capsys.readouterr().err and not (tmp_path / "out").exists()
 

@@ -1,7 +1,5 @@
 """Studies: trials that do not depend on each other, resumption, the table, the plans."""
 
-import dataclasses
-
 import pandas as pd
 import pytest
 import torch
@@ -46,9 +44,9 @@ def tiny(**changes):
 
 def rows_of(config, left_out=()):
     rows = []
-    train(config, progress=False, left_out=left_out, on_trial=lambda trial, _: rows.append(dataclasses.asdict(trial)))
+    train(config, progress=False, left_out=left_out, on_trial=lambda trial, _: rows.append(trial.row()))
     frame = pd.DataFrame(rows).set_index("trial").sort_index()
-    return frame.drop(columns=["seconds", "next_verification", "polished"])
+    return frame.drop(columns="seconds")
 
 
 @pytest.mark.slow
@@ -88,7 +86,7 @@ def test_members_that_stay_keep_all_that_is_theirs():
     before = {name: value.clone() for name, value in population.members.tensors().items()}
     population.keep([1, 4])
     assert len(population) == 2 and population.members.place.tolist() == [1, 4]
-    assert [population.trial(member).trial for member in range(2)] == [1, 4]
+    assert [population.trial(member).number for member in range(2)] == [1, 4]
     for name, value in population.members.tensors().items():
         assert torch.equal(value, before[name][[1, 4]]), name
     train_step(population, generator)
