@@ -82,12 +82,16 @@ def test_a_file_is_short():
     assert not long
 
 
-def test_the_readme_names_every_room():
+def test_the_readme_names_every_room_and_every_file():
     section = (results.CHECKOUT / "README.md").read_text(encoding="utf-8").partition("\n## Where things are\n")[2]
-    named = re.findall(r"`nram/([\w./]+?)`", section.partition("\n## ")[0])
-    rooms = {path.name + ("/" if path.is_dir() else "") for path in PACKAGE.iterdir() if path.name[0] not in "_."}
-    assert rooms <= {name for name in named}, "a room that the map lacks"
-    assert not [name for name in named if not (PACKAGE / name).exists()], "the map names what is not there"
+    rooms = dict(re.findall(r"^\| `nram/(\w+)/` \| (.*) \|$", section, re.MULTILINE))
+    files = re.findall(r"`nram/(\w+)\.py`", section.partition("\n### ")[0])
+    below = {path.stem for path in PACKAGE.iterdir() if path.name[0] not in "_."}
+    assert rooms.keys() | set(files) == below | {"__main__"}
+    for room_name, text in rooms.items():
+        named = {name.rstrip("/") for name in re.findall(r"\*\*([\w/]+)\*\*", text)}
+        there = {path.stem for path in (PACKAGE / room_name).iterdir() if path.name[0] not in "_."}
+        assert named == there - {"assets"}, room_name
 
 
 def test_the_readme_finds_what_the_paper_has():
