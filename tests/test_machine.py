@@ -98,6 +98,7 @@ def test_one_hot_circuits_compute_what_the_interpreter_does(repetitions, num_cel
         assert set(memory.unique().tolist()) == {0.0, 1.0} == set(registers.unique().tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repetitions", [1, 2])
 def test_gradcheck_of_one_timestep(repetitions):
     layout = Layout(2, repetitions)
@@ -115,6 +116,7 @@ def test_gradcheck_of_one_timestep(repetitions):
     assert torch.autograd.gradcheck(run, (logits, registers, memory), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "lstm"])
 def test_gradcheck_of_a_short_run(kind):
     machines = make_machines(kind, population=1, registers=2, hidden=2)

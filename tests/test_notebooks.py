@@ -153,6 +153,7 @@ def test_gradient_noise(execute, tmp_path, monkeypatch):
     assert "There is nothing to judge yet" in nothing.markdown and "None was asked for." in nothing.markdown
 
 
+@pytest.mark.slow
 def test_summaries_of_no_runs(execute, tmp_path):
     (tmp_path / "runs").mkdir()
     folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}

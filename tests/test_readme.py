@@ -49,6 +49,7 @@ def test_the_tables_are_those_of_the_recorded_runs():
         assert block.strip() == expected.strip(), f"python -m nram recorded --tables renews {name}"
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path, monkeypatch):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(example.strip().splitlines()) <= 13
