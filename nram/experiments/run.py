@@ -16,7 +16,17 @@ from nram.training.loop import train
 from nram.training.result import TrainResult
 from nram.training.verification import Verification
 
-__all__ = ["checkpoint", "evaluate_result", "evaluate_run", "measure_again", "one_case", "restore", "run", "save"]
+__all__ = [
+    "checkpoint",
+    "evaluate_result",
+    "evaluate_run",
+    "measure_again",
+    "one_case",
+    "restore",
+    "run",
+    "save",
+    "task_of_run",
+]
 
 
 def checkpoint(folder: str | Path, config: TrainConfig, name: str | None = None) -> Checkpoint:
@@ -154,12 +164,17 @@ def run(
     return save(folder, result, evaluation, time.monotonic() - started, name)
 
 
+def task_of_run(settings) -> Task:
+    """The task of a run with the time limit of its training. settings: its configuration, or its row of `load_runs`."""
+    return tasks.get(settings["task"]).with_limit(int(settings["limit_slope"]), int(settings["limit_offset"]))
+
+
 def evaluate_run(folder: str | Path, progress: bool = True, **sweep) -> Evaluation:
     """Evaluate a finished run's machine anew, with the time limit it was trained with; `sweep` goes to `evaluate`."""
     machine, config = model.load(folder), results.load_run(folder).config
     return evaluate(
         machine,
-        tasks.get(machine.task).with_limit(config["limit_slope"], config["limit_offset"]),
+        task_of_run(config),
         train_difficulty=config["train_difficulty"],
         num_cells=config["num_cells"],
         progress=_bar(progress),

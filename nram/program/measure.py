@@ -37,7 +37,7 @@ def try_lengths(
         if not task.min_difficulty <= length <= longest:
             continue
         count = cases if length < LONG else max(1, cases // 10)
-        num_cells = max(3, task.min_cells(length))
+        num_cells = task.smallest_memory(length)
         wrong_cases, wrong, outputs, seconds = 0, 0, 0, 0.0
         for _ in range(count):
             batch = task.sample(torch.tensor([length]), num_cells, generator)
@@ -74,7 +74,7 @@ def seen_program(program: Program, task: tasks.Task | None = None, cases: int = 
     seen = {}
     for case in range(cases):
         difficulty = task.min_difficulty + case % (longest - task.min_difficulty + 1)
-        smallest = max(3, task.min_cells(difficulty))
+        smallest = task.smallest_memory(difficulty)
         num_cells = smallest + (0 if case % 3 == 0 else int(torch.randint(smallest, (1,), generator=generator)))
         batch = task.sample(torch.tensor([difficulty]), num_cells, generator)
         for key in program.visited(batch.memory[0].tolist(), int(batch.limit[0])):

@@ -3,6 +3,7 @@
 import torch
 
 from nram import program, tasks
+from nram.experiments.run import task_of_run
 from nram.model import load
 from nram.report.tapes import execution
 
@@ -54,10 +55,10 @@ def execute(run, length: int, seed: int) -> tuple[tasks.Batch, list[program.Step
     run: a row of `results.load_runs`. A length below the task's smallest difficulty counts as that difficulty.
     """
     machine = load(run["folder"])
-    task = tasks.get(machine.task).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
+    task = task_of_run(run)
     difficulty = torch.tensor([max(length, task.min_difficulty)])
     generator = torch.Generator().manual_seed(seed)
-    batch = task.sample(difficulty, max(3, task.min_cells(int(difficulty))), generator)
+    batch = task.sample(difficulty, task.smallest_memory(int(difficulty)), generator)
     if machine.controller_kind == "mlp":
         learned = program.from_machine(machine)
     else:

@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from nram import results, tasks
+from nram.experiments.run import task_of_run
 from nram.model import Machine, load
 from nram.program import (
     PROVABLE,
@@ -210,7 +211,7 @@ def read_programs(
 
 
 def _read(run: pd.Series, generator: torch.Generator, example_difficulty: int, lstm_examples: int) -> Learned:
-    machine, task = load(run["folder"]), _task_of(run)
+    machine, task = load(run["folder"]), task_of_run(run)
     longest = int(run["train_difficulty"])
     if machine.controller_kind == "mlp":
         whole = runs = from_machine(machine)
@@ -230,15 +231,10 @@ def _read(run: pd.Series, generator: torch.Generator, example_difficulty: int, l
     return Learned(task, run, machine, whole, runs, shown, steps, said)
 
 
-def _task_of(run: pd.Series) -> tasks.Task:
-    """The task of a run, with its time limit."""
-    return tasks.get(run["task"]).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
-
-
 def _example(task: tasks.Task, difficulty: int, generator: torch.Generator) -> tasks.Batch:
     """One example in the smallest memory for it."""
     difficulty = max(task.min_difficulty, difficulty)
-    return task.sample(torch.tensor([difficulty]), max(3, task.min_cells(difficulty)), generator)
+    return task.sample(torch.tensor([difficulty]), task.smallest_memory(difficulty), generator)
 
 
 # How far they go

@@ -132,7 +132,7 @@ def trace_picture(folder: str | Path, path: Path, difficulty: int = 6, seed: int
     machine = model.load(folder)
     task = tasks.get(machine.task)
     batch = task.sample(
-        torch.tensor([difficulty]), max(3, task.min_cells(difficulty)), torch.Generator().manual_seed(seed)
+        torch.tensor([difficulty]), task.smallest_memory(difficulty), torch.Generator().manual_seed(seed)
     )
     steps = list(program.from_machine(machine).trace(batch.memory[0].tolist(), int(batch.limit[0])))
     stream = io.BytesIO()

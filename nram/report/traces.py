@@ -5,6 +5,7 @@ import inspect
 import torch
 
 from nram import program, results, tasks
+from nram.experiments.run import task_of_run
 from nram.model import load
 from nram.program import Circuit, Program, Step
 from nram.report.circuits import places, wires
@@ -26,7 +27,7 @@ def traces(runs: dict, seed: int = 0) -> list[dict]:
 
 def _entry(key: str, run, seed: int) -> dict:
     machine = load(run["folder"])
-    task = tasks.get(key).with_limit(int(run["limit_slope"]), int(run["limit_offset"]))
+    task = task_of_run(run)
     batches = _examples(task, seed)
     longest = max(int(run["train_difficulty"]), *DIFFICULTIES)
     learned = program.readable(machine, task, list(batches.values()), longest)
@@ -62,7 +63,7 @@ def _examples(task: tasks.Task, seed: int) -> dict[int, tasks.Batch]:
     """One example of each difficulty, in the smallest memory for it."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        each: task.sample(torch.tensor([each]), max(3, task.min_cells(each)), generator)
+        each: task.sample(torch.tensor([each]), task.smallest_memory(each), generator)
         for each in sorted({max(each, task.min_difficulty) for each in DIFFICULTIES})
     }
 

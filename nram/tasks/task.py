@@ -30,6 +30,7 @@ from torch import Tensor
 
 __all__ = ["Batch", "Generate", "Solver", "Task"]
 
+MACHINE_CELLS = 3  # the fewest cells of a machine's memory: it has a module TWO
 Generate = Callable[[Tensor, int, torch.Generator | None], tuple[Tensor, Tensor, Tensor]]
 Solver = Callable[[list[int]], object]
 
@@ -97,6 +98,10 @@ class Task:
     def min_cells(self, difficulty: int) -> int:
         """The number of cells that are enough for every example of this difficulty or a smaller one."""
         return self.cells_slope * difficulty + self.cells_offset
+
+    def smallest_memory(self, difficulty: int) -> int:
+        """`min_cells`, and at least `MACHINE_CELLS`: the smallest memory in which a machine can run these examples."""
+        return max(MACHINE_CELLS, self.min_cells(difficulty))
 
     def limit(self, difficulty: int | Tensor) -> int | Tensor:
         """The time limit in timesteps: an int for an int, a LongTensor for a LongTensor."""

@@ -140,7 +140,7 @@ class TrainConfig(Group):
         sizes = {
             "train_difficulty": difficulty,
             "start_difficulty": task.min_difficulty,
-            "num_cells": max(3, task.min_cells(difficulty)),
+            "num_cells": task.smallest_memory(difficulty),
             "limit_slope": task.limit_slope,
             "limit_offset": task.limit_offset,
         }

@@ -7,7 +7,7 @@ from nram import tasks
 from nram.training.config import TrainConfig
 from nram.training.population import Members, Population
 
-__all__ = ["draw_batch", "sample_difficulty", "smallest_memory", "update_levels"]
+__all__ = ["draw_batch", "sample_difficulty", "update_levels"]
 
 LEVEL_DECAY = 0.95  # of the moving error, per batch
 LEVEL_GAP = 10  # batches at least between two rises of a member's level
@@ -31,11 +31,6 @@ def sample_difficulty(level: Tensor, batch_size: int, low: int, high: int, gener
     return torch.where(kind < 0.35, anywhere, ahead)
 
 
-def smallest_memory(task: tasks.Task, difficulty: int) -> int:
-    """The smallest M that the task fits in at this difficulty; at least 3, the fewest cells of a machine."""
-    return max(3, task.min_cells(difficulty))
-
-
 def draw_sizes(config: TrainConfig, task: tasks.Task, generator: torch.Generator) -> tuple[int, int]:
     """A batch's hardest difficulty and its memory's size M.
 
@@ -47,7 +42,7 @@ def draw_sizes(config: TrainConfig, task: tasks.Task, generator: torch.Generator
     hardest, num_cells = examples.train_difficulty, examples.num_cells
     if small < examples.small_memories:
         hardest = task.min_difficulty + int(uniform * (examples.train_difficulty - task.min_difficulty + 1))
-        num_cells = smallest_memory(task, hardest)
+        num_cells = task.smallest_memory(hardest)
     return hardest, num_cells + int(extra * (examples.extra_cells + 1))
 
 

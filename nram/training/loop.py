@@ -92,7 +92,7 @@ class Training:
         first_trial: int = 0,
         left_out: Collection[int] = (),
     ):
-        self.config, self.task, self.bar, self.checkpoint = config, task, bar, checkpoint
+        self.config, self.task, self.bar = config, task, bar
         self.on_check: Callable | None = None
         self.on_trial: Callable | None = None
         self.generator = torch.Generator(device=config.device).manual_seed(config.seed + (first_trial << 32))
@@ -114,7 +114,7 @@ class Training:
                 self.step()
         except KeyboardInterrupt:
             self.stopped_by = "interrupt"
-            self.checkpoint = self.saved_loop.checkpoint = None  # the next call resumes from the last save
+            self.saved_loop.checkpoint = None  # the next call resumes from the last save
         self.bar.close()
         return self.result()
 
@@ -146,7 +146,7 @@ class Training:
             self.bar.set_description(progress_text(self.history[-1], self.config))
         if self.saved_loop.is_due():
             self.save()
-            self.checkpoint.forget("polish-")  # the saved state has the outcome of earlier polishing
+            self.saved_loop.checkpoint.forget("polish-")  # the saved state has the outcome of earlier polishing
 
     def check(self) -> bool:
         """End the trials of the solved, the stuck and the dead. Whether a member was solved.
@@ -221,7 +221,7 @@ class Training:
         elif self.deserves_polish(trial, verification):
             trial.polished = True
             name = f"polish-{trial.number}-{trial.batches}"
-            machine, verification = polish(machine, config, self.task, checkpoint=self.checkpoint, name=name)
+            machine, verification = polish(machine, config, self.task, checkpoint=self.saved_loop.checkpoint, name=name)
             if verification.solved:
                 self.population.adopt(member, machine)
         trial.fuzzy_error, trial.discretized_error = verification.fuzzy_error, verification.discretized_error
@@ -263,7 +263,9 @@ class Training:
         machine, verification = (self.best.machine, self.best.verification) if self.best else (None, None)
         solved = verification is not None and verification.solved
         if solved and config.polish.batches and not config.population.keep_going:
-            machine, verification = polish(machine, config, self.task, checkpoint=self.checkpoint, name="final")
+            machine, verification = polish(
+                machine, config, self.task, checkpoint=self.saved_loop.checkpoint, name="final"
+            )
             seconds = self.seconds()
         return TrainResult(
             machine=machine,
@@ -306,10 +308,11 @@ class Training:
     def resume(self) -> None:
         """Continue from what was saved, if anything was."""
         saved = self.saved_loop.resume()
-        if self.checkpoint and saved:
-            self.checkpoint.forget_half_written()
-        elif self.checkpoint:
-            self.checkpoint.forget("")
+        checkpoint = self.saved_loop.checkpoint
+        if checkpoint and saved:
+            checkpoint.forget_half_written()
+        elif checkpoint:
+            checkpoint.forget("")
         if saved is None:
             return
         machine, state = saved

@@ -8,7 +8,6 @@ from nram import tasks
 from nram.evaluate import compare_forms
 from nram.model import Machine
 from nram.training.config import TrainConfig
-from nram.training.curriculum import smallest_memory
 
 __all__ = ["Verification", "verify"]
 
@@ -57,7 +56,7 @@ def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, 
     small = torch.linspace(low, high, SMALL_SIZES).long().unique().tolist()
     for place, each in enumerate(small):
         count = len(range(place, cases - 2 * (cases // 3), len(small)))
-        plan.append((torch.full((count,), each), smallest_memory(task, each)))
+        plan.append((torch.full((count,), each), task.smallest_memory(each)))
     cells = wrong_fuzzy = wrong_discretized = disagreements = 0
     for difficulty, num_cells in plan:
         batch = task.sample(difficulty, num_cells, generator)
