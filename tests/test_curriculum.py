@@ -25,25 +25,27 @@ def test_difficulties_follow_the_curriculum():
 
 def test_the_level_rises_only_for_small_errors_at_the_level():
     config = tiny_config(train_difficulty=4)
-    members = Population(config, tasks.get("access")).members
+    population = Population(config, tasks.get("access"))
+    members = population.members
     difficulty = torch.tensor([[1, 1, 4, 4]] * 3)
     error = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.2, 0.0, 0.0]])
     for _ in range(LEVEL_GAP):
-        update_levels(members, config, difficulty, error)
+        update_levels(population, difficulty, torch.zeros_like(difficulty), error)
     assert members.level.tolist() == [1, 1, 1]
-    update_levels(members, config, difficulty, error)
+    update_levels(population, difficulty, torch.zeros_like(difficulty), error)
     assert members.level.tolist() == [2, 1, 2]
     assert members.level_error().tolist() == [1.0, pytest.approx(1.0), 1.0]
 
 
 def test_a_fall_of_the_moving_error_is_a_gain():
     config = tiny_config(level_threshold=0.0)
-    members = Population(config, tasks.get("access")).members
+    population = Population(config, tasks.get("access"))
+    members = population.members
     difficulty = members.level.unsqueeze(-1).expand(-1, 4)
     for batch in range(200):
         error = torch.full((3, 4), 0.8)
         error[1] = 0.8 if batch < 100 else 0.4
-        update_levels(members, config, difficulty, error)
+        update_levels(population, difficulty, torch.zeros_like(difficulty), error)
     since, lowest = members.since_gain.tolist(), members.lowest_error.tolist()
     assert since[0] == since[2] > 150 and 20 < since[1] < 100
     assert lowest == pytest.approx([0.8, 0.4, 0.8], abs=GAIN)

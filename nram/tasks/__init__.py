@@ -11,10 +11,11 @@ Deviation: the paper does not publish its time limits. Ours depend on the diffic
 
 from difflib import get_close_matches
 
-from nram.tasks import generators, solvers
+from nram.tasks import generators, lessons, solvers
+from nram.tasks.lessons import Lesson
 from nram.tasks.task import Batch, Task
 
-__all__ = ["KEYS", "Batch", "Task", "get"]
+__all__ = ["KEYS", "Batch", "Lesson", "Task", "get"]
 
 # min: the smallest difficulty. train: the largest in training, the paper's train complexity (Table 1).
 # cells, steps: the smallest memory and the time limit at difficulty d; (slope, offset) means slope * d + offset.
@@ -32,6 +33,8 @@ _TABLE = (
     ("walkbst",     "WalkBST",     generators.walkbst,     solvers.walkbst,      1,  10,  (4, 2), (1, 6)),
 )  # fmt: skip
 
+_LESSONS = {"listsearch": lessons.LISTSEARCH, "merge": lessons.MERGE}
+
 _TASKS = {
     key: Task(
         key=key,
@@ -44,6 +47,7 @@ _TASKS = {
         limit_offset=steps[1],
         generate=generate,
         solver=solver,
+        lessons=_LESSONS.get(key, ()),
     )
     for key, title, generate, solver, smallest, train, cells, steps in _TABLE
 }

@@ -11,11 +11,14 @@ the header, the first cells of the memory, so a generator writes the header last
 Deviation: array elements and list values are drawn from 1..M-1, because 0 is NULL.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 Example = tuple[Tensor, Tensor, Tensor]
 Rng = torch.Generator | None
+Generate = Callable[[Tensor, int, Rng], Example]
 
 
 def access(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
@@ -100,7 +103,9 @@ def listk(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     """
     n = difficulty[:, None]
     memory = n.new_zeros(len(n), num_cells)
-    address, values = _write_list(memory, n, generator)
+    address = _node_places(n, 3, 2, num_cells, generator)
+    values = _elements(num_cells, n, address.shape[1], generator)
+    _write_list(memory, address, values)
     k = _below(n, generator)
     return _with_header(memory, (address[:, :1], k, torch.full_like(n, 2)), out=2, answer=values.gather(1, k))
 
@@ -111,22 +116,35 @@ def listsearch(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     v is the value of a uniformly chosen node. Every free cell holds trash from 1..M-1.
     Deviation: `out` is cell 2 and holds its own address at the start.
     """
+
+    def draw(n: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values = _elements(num_cells, n, count, generator)
+        return values, values.gather(1, _below(n, generator))
+
+    return searched_list(difficulty, num_cells, generator, draw)
+
+
+def searched_list(
+    difficulty: Tensor, num_cells: int, generator: Rng, draw: Callable[[Tensor, int], tuple[Tensor, Tensor]]
+) -> Example:
+    """An example of ListSearch with given values.
+
+    draw(n [B, 1], N) -> the nodes' values LongTensor[B, N] in the list's order, and v LongTensor[B, 1]. A node of each
+    list holds its v.
+    """
     n = difficulty[:, None]
     memory = _elements(num_cells, difficulty, num_cells, generator)
-    address, values = _write_list(memory, n, generator)
-    wanted = values.gather(1, _below(n, generator))
+    address = _node_places(n, 3, 2, num_cells, generator)
+    values, wanted = draw(n, address.shape[1])
+    _write_list(memory, address, values)
     found = ((values == wanted) & (address > 0)).long().argmax(1, keepdim=True)  # argmax takes the first of equals
     return _with_header(memory, (address[:, :1], wanted, torch.full_like(n, 2)), out=2, answer=address.gather(1, found))
 
 
-def _write_list(memory: Tensor, n: Tensor, generator: Rng) -> tuple[Tensor, Tensor]:
-    """Writes n nodes behind a header of three cells. Returns their addresses and values, LongTensor[B, N] in order."""
-    num_cells = memory.shape[1]
-    address = _node_places(n, 3, 2, num_cells, generator)
-    values = _elements(num_cells, n, address.shape[1], generator)
-    following = torch.nn.functional.pad(address[:, 1:], (0, 1))  # the last node's next is NULL
+def _write_list(memory: Tensor, address: Tensor, values: Tensor) -> None:
+    """Write the nodes of a list at their addresses [B, N]; the last node's next is NULL."""
+    following = torch.nn.functional.pad(address[:, 1:], (0, 1))
     memory.scatter_(1, address, following).scatter_(1, address + 1, values)
-    return address, values
 
 
 def merge(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
@@ -135,12 +153,20 @@ def merge(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     The difficulty d is n + m. n is uniform on 1..d-1. Elements may repeat.
     Deviation: the guard G is M-1 and elements are drawn from 1..M-2. G is larger than every element.
     """
+    n = 1 + _below(difficulty[:, None] - 1, generator)
+    return merged_arrays(
+        difficulty, num_cells, n, _elements(num_cells - 1, difficulty, int(difficulty.max()), generator)
+    )
+
+
+def merged_arrays(difficulty: Tensor, num_cells: int, n: Tensor, values: Tensor) -> Example:
+    """An example of Merge with given elements.
+
+    n [B, 1]: how many belong to A. values LongTensor[B, D] of 0..M-2: A's in any order, then B's.
+    """
     d, cell = difficulty[:, None], _cells(difficulty, num_cells)
-    n = 1 + _below(d - 1, generator)
-    values = _elements(num_cells - 1, difficulty, int(difficulty.max()), generator)
     exists = _cells(difficulty, values.shape[1]) < d
-    merged, drawn_as = values.masked_fill_(~exists, num_cells).sort(1)
-    # The first n draws are A, the others B. Each is a part of the sorted order.
+    merged, drawn_as = values.masked_fill(~exists, num_cells).sort(1)
     from_a = drawn_as < n
     nth_of_a = from_a.cumsum(1)
     nth_of_b = _cells(difficulty, values.shape[1]) + 1 - nth_of_a

@@ -28,10 +28,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nram.tasks.generators import Generate
+from nram.tasks.lessons import Lesson
+
 __all__ = ["Batch", "Generate", "Solver", "Task"]
 
 MACHINE_CELLS = 3  # the fewest cells of a machine's memory: it has a module TWO
-Generate = Callable[[Tensor, int, torch.Generator | None], tuple[Tensor, Tensor, Tensor]]
 Solver = Callable[[list[int]], object]
 
 
@@ -73,6 +75,7 @@ class Task:
         mask BoolTensor[B, M]) as in `Batch`, on the difficulty's device. A batch may mix difficulties.
     solver: changes a memory, a list of M integers, in place into what a perfect machine leaves. It knows nothing else.
         Without one, `solve` raises.
+    lessons: easier distributions over the task's instances, in the order in which training goes through them.
     Raises ValueError for memories or limits that shrink or vanish, or a train_difficulty out of range.
     """
 
@@ -87,6 +90,7 @@ class Task:
     generate: Generate
     solver: Solver | None = None
     max_difficulty: int | None = None
+    lessons: tuple[Lesson, ...] = ()
 
     def __post_init__(self):
         if self.cells_slope < 0 or self.limit_slope < 0:
@@ -110,6 +114,12 @@ class Task:
     def with_limit(self, slope: int, offset: int) -> "Task":
         """The same task with the time limit slope * difficulty + offset. Raises ValueError as `Task` does."""
         return replace(self, limit_slope=slope, limit_offset=offset)
+
+    @property
+    def stages(self) -> tuple["Task", ...]:
+        """The task under each of its lessons, and last the task itself."""
+        of_lessons = (replace(self, generate=lesson.generate, lessons=()) for lesson in self.lessons)
+        return (*of_lessons, replace(self, lessons=()))
 
     def sample(self, difficulty: Tensor, num_cells: int, generator: torch.Generator | None = None) -> Batch:
         """Draws one example of each difficulty of LongTensor[B], in memories of `num_cells` cells, on the same device.

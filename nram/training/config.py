@@ -24,7 +24,7 @@ from nram.training.settings import (
     VerificationSettings,
 )
 
-__all__ = ["TrainConfig", "task_of"]
+__all__ = ["TrainConfig", "default_extra_cells", "task_of"]
 
 VECTOR = 16  # cells of a vector of the fused CPU kernel
 REMOVED = ("history_seconds",)  # removed settings that changed nothing; ignored in old config.json files
@@ -87,7 +87,7 @@ class TrainConfig(Group):
     def _fill_in_extra_cells(self) -> None:
         examples = self.examples
         if examples.extra_cells is None and examples.num_cells is not None:
-            filled = replace(examples, extra_cells=VECTOR - examples.num_cells % VECTOR)
+            filled = replace(examples, extra_cells=default_extra_cells(examples.num_cells))
             object.__setattr__(self, "examples", filled)
 
     def _check_device(self) -> None:
@@ -195,6 +195,11 @@ class TrainConfig(Group):
         for group in groups_of(cls):
             places |= {flat_name(each): (group.name, each.name) for each in settings_of(group.type)}
         return places
+
+
+def default_extra_cells(num_cells: int) -> int:
+    """Up to the next multiple of the fused kernel's vector, and at least one more."""
+    return VECTOR - num_cells % VECTOR
 
 
 def _either(given, otherwise):

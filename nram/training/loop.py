@@ -13,6 +13,7 @@ from nram import kernels, tasks
 from nram.model import Machine
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
+from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, has_learned, overtaken
 from nram.training.polish import polish
 from nram.training.population import VERIFY_EVERY, Population, Trial
 from nram.training.progress import most_advanced, progress_row, progress_text
@@ -26,7 +27,7 @@ __all__ = ["Training", "train"]
 
 CHECK_EVERY = 10  # batches between two looks at the members: candidates, restarts
 HISTORY_EVERY = 50  # batches between two rows of the history
-QUICK_CASES = 100  # a member that fails on so few cases is not verified on all of them
+PATIENCE_FOR_ITSELF = 4  # verifications in which a population that sharpens itself is not helped by polishing
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ class Training:
         since_gain, allowed = population.members.since_gain.tolist(), patience(population)
         solved_any = False
         for member in population.running():
+            if finite[member] and has_learned(population, member):
+                begin_next_lesson(population, member)
+                continue
             family = int(population.members.family[member])
             if since_gain[member] < CHECK_EVERY and population.fruitless[family]:
                 # Its state is new since the last check: failed copies of the old one do not count against it.
@@ -171,9 +175,15 @@ class Training:
                 population.fruitless[family] = FRUITLESS  # copies of a solved member are not separate solutions
             if reason == "restarted":
                 population.fruitless[family] += 1
+                count_failure(population, member)
             if config.replacement and (config.keep_going or reason != "solved"):
                 renew(population, member)
-        if population.running() and not config.replacement:
+        if config.replacement:
+            for member in overtaken(population):
+                self.close(member, "overtaken")
+                population.start(member)
+                begin_as_graduate(population, member)
+        elif population.running():
             population.keep(population.running())
         if self.on_check is not None:
             self.on_check(population, self.seconds())
@@ -184,7 +194,7 @@ class Training:
         config, trial = self.config.population, self.population.trial(member)
         if not finite:
             return "dead"
-        if self.is_candidate(trial):
+        if self.is_candidate(member):
             trial.next_verification = trial.batches + VERIFY_EVERY
             if self.consider(member):
                 return "solved"
@@ -206,19 +216,19 @@ class Training:
                 trial.rises += f"{trial.level}@{trial.batches} "
         return members.finite().tolist()
 
-    def is_candidate(self, trial: Trial) -> bool:
-        """Whether a member's error is small enough to verify it, and its last verification long enough ago."""
-        return trial.error < self.config.verification.candidate_error and trial.batches >= trial.next_verification
+    def is_candidate(self, member: int) -> bool:
+        """Whether a member's error at the task is small, and its last verification long enough ago."""
+        trial, at_the_task = self.population.trial(member), bool(self.population.at_the_task()[member])
+        nearly_right = at_the_task and trial.error < self.config.verification.candidate_error
+        return nearly_right and trial.batches >= trial.next_verification
 
     def consider(self, member: int) -> bool:
         """Verify a member, and keep its machine if it is the best so far. Whether it is solved."""
         config, trial = self.config, self.population.trial(member)
         machine = self.population.machine(member)
         seed = hash((config.seed, trial.number, trial.batches)) % 2**62
-        verification = verify(machine, self.task, config, QUICK_CASES, seed)
-        if verification.solved:
-            verification = verify(machine, self.task, config, config.verification.cases, seed + 1)
-        elif self.deserves_polish(trial, verification):
+        verification = verify(machine, self.task, config, seed)
+        if self.deserves_polish(trial, verification):
             trial.polished = True
             name = f"polish-{trial.number}-{trial.batches}"
             machine, verification = polish(machine, config, self.task, checkpoint=self.saved_loop.checkpoint, name=name)
@@ -231,9 +241,17 @@ class Training:
         return verification.solved
 
     def deserves_polish(self, trial: Trial, verification: Verification) -> bool:
-        """Whether an unsolved member's fuzzy error is small and it was not polished before."""
-        nearly_right = verification.fuzzy_error <= self.config.verification.candidate_error
-        return bool(self.config.polish.batches) and nearly_right and not trial.polished
+        """Whether an unsolved member's error is small in one of its two forms, and it was not polished before.
+
+        A population that sharpens itself does so better than polishing. It has time for that.
+        """
+        least = min(verification.fuzzy_error, verification.discretized_error)
+        if verification.solved or least > self.config.verification.candidate_error:
+            return False
+        trial.nearly += 1
+        itself = self.config.optimizer.sharpening > 1 and not verification.exact
+        in_time = trial.nearly > PATIENCE_FOR_ITSELF if itself else True
+        return bool(self.config.polish.batches) and in_time and not trial.polished
 
     def close(self, member: int, ended: str) -> None:
         """End a member's trial."""
@@ -262,11 +280,6 @@ class Training:
         self.history.append(progress_row(population, self.batches, seconds))
         machine, verification = (self.best.machine, self.best.verification) if self.best else (None, None)
         solved = verification is not None and verification.solved
-        if solved and config.polish.batches and not config.population.keep_going:
-            machine, verification = polish(
-                machine, config, self.task, checkpoint=self.saved_loop.checkpoint, name="final"
-            )
-            seconds = self.seconds()
         return TrainResult(
             machine=machine,
             config=config,

@@ -17,7 +17,8 @@ __all__ = ["polish"]
 
 LEARNING_RATE = 0.02  # of Adam in the first batch; it falls to 0
 SHARPENING = 8.0  # of a machine that fails when it is discretized
-VERIFY_EVERY = 200  # batches between two verifications
+FACTOR = 2.0  # on the output layer of a soft machine whose discretized form makes no error
+VERIFY_EVERY = 100  # batches between two verifications
 
 
 def polish(
@@ -28,13 +29,14 @@ def polish(
     checkpoint: Checkpoint | None = None,
     name: str = "polish",
 ) -> tuple[Machine, Verification]:
-    """Continue training one machine alone: (machine, its verification).
+    """Continue training one machine alone until it is solved: (machine, its verification).
 
-    The errors of a soft machine add up over an execution. Polishing takes `polish_batches` batches of
+    The errors of a soft machine add up over an execution. Polishing takes at most `polish_batches` batches of
     `polish_batch_size` examples at the train difficulty. The learning rate falls to 0; there is neither noise nor
     entropy bonus. While the machine fails when discretized, but for half of the batches at most, its logits are
-    multiplied by up to `SHARPENING` (see `step.sharpened`). Returns the last state that was verified without an error,
-    or the machine as given.
+    multiplied by up to `SHARPENING` (see `step.sharpened`). If it does not fail then, but is soft, its output layer is
+    multiplied by `FACTOR` for good, which leaves the discretized form as it is. Returns the best state that was
+    verified, the one given included.
     Deviation: the paper does not say how long it trained machines that made no more errors.
 
     task: the task itself, if it is not one of the ten. checkpoint: where the state is saved as it goes, under `name`;
@@ -48,21 +50,25 @@ def polish(
         loop = SavedLoop(checkpoint, name, population, generator)
         saved = loop.resume()
         if saved:
-            polished, state = saved
-            verification, first = Verification(**state["verification"]), state["batch"]
+            best, state = saved
+            verification, found = Verification(**state["best"]), Verification(**state["last"])
+            first = state["batch"]
         else:
             population.adopt(0, machine)
-            polished, first = machine, 0
-            verification = verify(machine, task, config, config.verification.cases, seed=config.seed + 1)
+            best, first = machine, 0
+            verification = found = verify(machine, task, config, seed=config.seed + 1)
         for batch in range(first, batches):
-            too_soft = 2 * batch < batches and not verification.solved
+            if verification.solved:
+                break
+            fails = 2 * batch < batches and found.discretized_error > 0
             population.members.learning_rate.fill_(LEARNING_RATE * (1 - batch / batches))
-            train_step(population, generator, sharpening=SHARPENING if too_soft else 1.0)
+            train_step(population, generator, sharpening=SHARPENING if fails else 1.0)
             if (batch + 1) % VERIFY_EVERY == 0 and population.members.finite().all():
-                seed = config.seed + 2 + batch
-                found = verify(population.machine(0), task, config, config.verification.cases, seed)
-                if found.solved:
-                    polished, verification = population.machine(0), found
+                found = verify(population.machine(0), task, config, seed=config.seed + 2 + batch)
+                if found.rank < verification.rank:
+                    best, verification = population.machine(0), found
+                if found.discretized_error == 0:
+                    population.multiply_output_layer(0, FACTOR)
             if loop.is_due() or batch + 1 == batches:
-                loop.save(polished, {"verification": asdict(verification), "batch": batch + 1})
-    return polished, verification
+                loop.save(best, {"best": asdict(verification), "last": asdict(found), "batch": batch + 1})
+    return best, verification

@@ -19,20 +19,22 @@ from nram.training.config import TrainConfig
 __all__ = ["VERIFY_EVERY", "Members", "Population", "Trial"]
 
 VERIFY_EVERY = 50  # batches between two verifications of the same member
-NOT_WRITTEN = ("chance", "next_verification", "polished")  # fields of a trial that trials.csv does not have
+NOT_WRITTEN = ("chance", "next_verification", "nearly", "polished", "graduate")  # a trial's fields not in trials.csv
 
 
 @dataclass
 class Trial:
     """One member from its start to its end: what the paper calls a seed. A row of trials.csv.
 
-    number: of the trial. learning_rate .. entropy: the hyperparameters it drew. chance: its draw that decides whether
-    it becomes a copy. batches: since its start, its parent's included. level: its curriculum level, and rises:
-    "level@batch" of every rise. error: the moving error at its level. ended: "running"; "solved"; "restarted" (stuck);
-    "dead" (one of its numbers was not finite); "batches" (it used its trial_batches); "budget" or "interrupt" (training
-    ended first); "stopped" (another member was solved); "left out". fuzzy_error, discretized_error: of its last
-    verification. seconds: when it ended, since training began. next_verification: in batches. polished: whether it was
-    polished before it was solved. parent: the trial that it is a copy of, or -1.
+    number: of the trial. learning_rate .. entropy: the hyperparameters it drew. chance: its draw that decides
+    whether it becomes a copy. batches: since its start, its parent's included. lesson: how many lessons it has
+    learned. level: its curriculum level, and rises: "level@batch" of every change. error: the moving error at its
+    level. ended: "running"; "solved"; "restarted" (stuck); "dead" (one of its numbers was not finite); "batches"
+    (it used its trial_batches); "budget" or "interrupt" (training ended first); "stopped" (another member was
+    solved); "overtaken" (another learned its lesson); "left out". fuzzy_error, discretized_error: of its last
+    verification. seconds: when it ended, since training began. next_verification: in batches. nearly: how often it
+    was verified as nearly right. polished: whether it was polished. parent: the trial that it is a copy of, or -1.
+    graduate: the index of the graduate that it began as, or -1.
     """
 
     number: int
@@ -43,6 +45,7 @@ class Trial:
     entropy: float
     chance: float
     batches: int = 0
+    lesson: int = 0
     level: int = 0
     rises: str = ""
     error: float = math.nan
@@ -52,8 +55,10 @@ class Trial:
     discretized_error: float = math.nan
     seconds: float = math.nan
     next_verification: int = VERIFY_EVERY
+    nearly: int = 0
     polished: bool = False
     parent: int = -1
+    graduate: int = -1
 
     def row(self) -> dict:
         """The trial as a row of trials.csv, whose column `trial` has its number."""
@@ -61,15 +66,29 @@ class Trial:
         return {"trial": written.pop("number"), **written}
 
 
+@dataclass(eq=False)
+class Graduate:
+    """What a member was when it had learned a lesson.
+
+    lesson: how many it had learned. trial: its number. failed: how many trials that began as this one were given up.
+    """
+
+    theta: Tensor
+    lesson: int
+    trial: int
+    failed: int = 0
+
+
 @dataclass
 class Members:
     """The state of all members: tensors with a leading axis P.
 
-    theta, first_moment, second_moment [P, K]: the parameters, a row per member, and Adam's moments. All others are [P]:
-    learning_rate, noise_eta, entropy: drawn at the start. age: batches since the start. level: D, the curriculum's.
-    since_rise: batches since D last rose. error_sum, error_weight: the moving average of the error at d = D.
-    lowest_error: the moving error at the last gain on this level, at first 1. since_gain: batches since the last gain.
-    family: one number for a state and its copies. place: the member's original index.
+    theta, first_moment, second_moment [P, K]: the parameters, a row per member, and Adam's moments. All others are
+    [P]: learning_rate, noise_eta, entropy: drawn at the start. age: batches since the start. lesson: how many
+    lessons it has learned. level: D, the curriculum's. since_rise: batches since D last rose. error_sum,
+    error_weight: the moving average of the error at d = D. lowest_error: the moving error at the last gain on this
+    level, at first 1. since_gain: batches since the last gain. family: one number for a state and its copies.
+    place: the member's original index.
     """
 
     theta: Tensor
@@ -79,6 +98,7 @@ class Members:
     noise_eta: Tensor
     entropy: Tensor
     age: Tensor
+    lesson: Tensor
     level: Tensor
     since_rise: Tensor
     error_sum: Tensor
@@ -93,14 +113,13 @@ class Members:
         """`size` members that are yet to be started."""
         weights = [torch.zeros(size, num_params, device=device) for _ in range(3)]
         rates = [torch.zeros(size, device=device) for _ in range(3)]
-        age, level, since_rise, since_gain, family = (
-            torch.zeros(size, dtype=torch.long, device=device) for _ in range(5)
+        age, lesson, level, since_rise, since_gain, family = (
+            torch.zeros(size, dtype=torch.long, device=device) for _ in range(6)
         )
         error_sum, error_weight, lowest_error = (torch.zeros(size, device=device) for _ in range(3))
         errors = (error_sum, error_weight, lowest_error)
-        return cls(
-            *weights, *rates, age, level, since_rise, *errors, since_gain, family, torch.arange(size, device=device)
-        )
+        place = torch.arange(size, device=device)
+        return cls(*weights, *rates, age, lesson, level, since_rise, *errors, since_gain, family, place)
 
     def __len__(self) -> int:
         return len(self.place)
@@ -111,9 +130,17 @@ class Members:
 
     def inherit(self, member: int, donor: int) -> None:
         """Give a member the parameters, Adam's moments, level, errors and family of another."""
-        inherited = (self.theta, self.first_moment, self.second_moment, self.age, self.level, self.family)
-        for each in (*inherited, self.error_sum, self.error_weight, self.lowest_error):
+        weights = (self.theta, self.first_moment, self.second_moment)
+        errors = (self.error_sum, self.error_weight, self.lowest_error)
+        for each in (*weights, self.age, self.lesson, self.level, self.family, *errors):
             each[member] = each[donor]
+
+    def begin(self, member: int, lesson: int, level: int) -> None:
+        """Put a member at a level of a lesson, with its errors and Adam's moments as at the start of training."""
+        for each in (self.first_moment, self.second_moment, self.since_rise, self.since_gain):
+            each[member] = 0
+        self.error_sum[member], self.error_weight[member], self.lowest_error[member] = 0, 0, 1
+        self.lesson[member], self.level[member] = lesson, level
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
@@ -135,12 +162,14 @@ class Members:
 class Population:
     """The members, the trials that they are in, and the machines that they are.
 
-    members: their state. trials: every trial that was started. fruitless: of each family, how many copies were given up
-    without a gain. sharpening: the setting's bound, of which `polish` uses another.
+    members: their state. stages: the task under each of its lessons, then the task itself; a member that has learned k
+    lessons is at stages[k]. trials: every trial that was started. fruitless: of each family, how many copies were given
+    up without a gain. graduates: who learned a lesson (see `nram.training.graduates`).
     """
 
     def __init__(self, config: TrainConfig, task: tasks.Task, first_trial: int = 0):
         self.config, self.task, self.first_trial = config, task, first_trial
+        self.stages = task.stages if config.curriculum.lessons else task.stages[-1:]
         self.layout = Layout(config.machine.num_registers, config.machine.repetitions)
         self.controller = make_controller(config.machine.controller, self.layout, config.machine.hidden)
         self._shapes = self.controller.shapes()
@@ -148,6 +177,7 @@ class Population:
         self.members = Members.zeros(config.population.size, sum(self._sizes), config.device)
         self._make_machines()
         self.fruitless: list[int] = []
+        self.graduates: list[Graduate] = []
         self.trials: list[Trial] = []
         self._trial_of = [-1] * len(self.members)  # index in `trials` of each member's present one
         for member in range(len(self.members)):
@@ -187,13 +217,11 @@ class Population:
         entropy = draw(draws.entropy if has_bonus else (1.0, 1.0), logarithmic=True) * has_bonus
         params = init_member(self.controller, generator, output_scale, stop_bias)
         chance = draw((0.0, 1.0))
-        level = config.curriculum.start_difficulty if config.curriculum.enabled else config.examples.train_difficulty
+        level = config.curriculum.start_difficulty if config.curriculum.enabled else self.hardest(0)
         self._put(member, params)
         members = self.members
-        for each in (members.first_moment, members.second_moment, members.age, members.since_rise, members.since_gain):
-            each[member] = 0
-        members.error_sum[member], members.error_weight[member], members.lowest_error[member] = 0, 0, 1
-        members.level[member], members.learning_rate[member] = level, learning_rate
+        members.begin(member, lesson=0, level=level)
+        members.age[member], members.learning_rate[member] = 0, learning_rate
         members.noise_eta[member], members.entropy[member] = noise_eta, entropy
         self.found_family(member)
         self.trials.append(
@@ -208,6 +236,15 @@ class Population:
     def running(self) -> list[int]:
         """The members whose trials have not ended."""
         return [member for member in range(len(self)) if self.trial(member).ended == "running"]
+
+    def hardest(self, lesson: int) -> int:
+        """The highest level at stages[lesson]."""
+        config, is_lesson = self.config, lesson < len(self.stages) - 1
+        return (is_lesson and config.curriculum.lesson_difficulty) or config.examples.train_difficulty
+
+    def at_the_task(self) -> Tensor:
+        """Which members have learned all lessons and train on the task itself: BoolTensor[P]."""
+        return self.members.lesson == len(self.stages) - 1
 
     def found_family(self, member: int) -> int:
         """Make a member the first of a new family, because its state is a new one; the family's number."""
@@ -236,7 +273,15 @@ class Population:
     def adopt(self, member: int, machine: Machine) -> None:
         """Give a member a machine's parameters, at the train difficulty."""
         self._put(member, machine.params)
+        self.members.lesson[member] = len(self.stages) - 1
         self.members.level[member] = self.config.examples.train_difficulty
+
+    @torch.no_grad()
+    def multiply_output_layer(self, member: int, factor: float) -> None:
+        """Make a member's circuits sharper (factor > 1) or softer."""
+        for name, param in self.machines.params.items():
+            if name.startswith("output_"):
+                param[member] *= factor
 
     @torch.no_grad()
     def _put(self, member: int, params: dict[str, Tensor]) -> None:
@@ -248,7 +293,11 @@ class Population:
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """(tensors, everything else as JSON values): all that changes in training, for `restore`."""
         rest = {"first_trial": self.first_trial, "fruitless": self.fruitless, "trial_of": self._trial_of}
-        return self.members.tensors(), rest | {"trials": [asdict(trial) for trial in self.trials]}
+        rest["trials"] = [asdict(trial) for trial in self.trials]
+        rest["graduates"] = [[each.lesson, each.trial, each.failed] for each in self.graduates]
+        thetas = [each.theta for each in self.graduates]
+        graduates = torch.stack(thetas) if thetas else self.members.theta.detach()[:0]
+        return self.members.tensors() | {"graduates": graduates}, rest
 
     def restore(self, tensors: dict[str, Tensor], rest: dict) -> None:
         """Put a `state` back, to the last bit. Raises ValueError if it comes from another version's population."""
@@ -259,7 +308,10 @@ class Population:
         if found != expected or rest.keys() != own_rest.keys():
             raise ValueError("holds the state of another version's population")
         device = self.members.theta.device
-        self.members = Members(**{name: value.to(device).clone() for name, value in tensors.items()})
+        state = {name: value.to(device).clone() for name, value in tensors.items()}
+        thetas = state.pop("graduates")
+        self.members = Members(**state)
+        self.graduates = [Graduate(theta, *each) for theta, each in zip(thetas, rest["graduates"], strict=True)]
         self._make_machines()
         self.first_trial, self.fruitless, self._trial_of = rest["first_trial"], rest["fruitless"], rest["trial_of"]
         try:

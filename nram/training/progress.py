@@ -4,25 +4,28 @@ import torch
 
 from nram.training.config import TrainConfig
 from nram.training.population import Population
+from nram.training.restarts import LESSON
 
 __all__ = ["most_advanced", "progress_row", "progress_text"]
 
 
 def most_advanced(population: Population) -> int:
-    """The finite member with the highest level, then the smallest error."""
+    """The finite member with the most lessons, then the highest level, then the smallest error."""
     members = population.members
-    advance = torch.where(members.finite(), members.level - members.level_error().clamp(max=0.999), -1.0)
+    advance = LESSON * members.lesson + members.level - members.level_error().clamp(max=0.999)
+    advance = torch.where(members.finite(), advance, -1.0)
     return int(advance.argmax())
 
 
 def progress_row(population: Population, batches: int, seconds: float) -> dict:
     """One row of the history: the population's state after `batches` training steps."""
-    level, error = population.members.level, population.members.level_error()
+    lesson, level, error = population.members.lesson, population.members.level, population.members.level_error()
     best = most_advanced(population)
     counts = torch.bincount(level.cpu()).tolist()
     return {
         "batch": batches,
         "seconds": seconds,
+        "lessons": int(lesson[best]),
         "best_level": int(level[best]),
         "best_error": float(error[best]),
         "members_started": sum(trial.parent < 0 for trial in population.trials),
@@ -34,7 +37,7 @@ def progress_row(population: Population, batches: int, seconds: float) -> dict:
 def progress_text(row: dict, config: TrainConfig) -> str:
     """A row of the history in words."""
     return (
-        f"{config.task}: best level {row['best_level']}/{config.examples.train_difficulty} error "
-        f"{row['best_error']:.3f}, started {row['members_started']}, solved {row['members_solved']}, "
+        f"{config.task}: lessons {row['lessons']}, best level {row['best_level']}/{config.examples.train_difficulty} "
+        f"error {row['best_error']:.3f}, started {row['members_started']}, solved {row['members_solved']}, "
         f"levels {row['levels']}"
     )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nram.training.graduates import begin_as_graduate
 from nram.training.population import Members, Population
 
 __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
@@ -10,13 +11,14 @@ __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
 PATIENCE_AT_TOP = 3.0  # factor on the patience with a member at the train difficulty
 PATIENCE_IN_FRONT = 4  # factor on the patience with a member that stands out, if there are copies
 LEAD = 0.2  # a member stands out if its merit exceeds the median by this, in levels
+LESSON = 1000  # levels that a lesson counts for
 FRUITLESS = 24  # stop copying a state after this many failed copies
 
 
 def patience(population: Population) -> list[float]:
     """For each member, the batches without a gain after which it is stuck."""
     config, members = population.config, population.members
-    at_top = (members.level == config.examples.train_difficulty).tolist()
+    at_top = (population.at_the_task() & (members.level == config.examples.train_difficulty)).tolist()
     in_front = stands_out(members).tolist()
     batches = []
     for top, front in zip(at_top, in_front, strict=True):
@@ -26,8 +28,8 @@ def patience(population: Population) -> list[float]:
 
 
 def merit(members: Members) -> Tensor:
-    """How far the members have come: [P], the level less the lowest moving error there."""
-    return members.level - members.lowest_error.clamp(max=0.999)
+    """How far the members have come: [P], lessons, then levels, less the root of the lowest moving error there."""
+    return LESSON * members.lesson + members.level - members.lowest_error.clamp(max=0.999).sqrt()
 
 
 def stands_out(members: Members) -> Tensor:
@@ -46,7 +48,7 @@ def find_donor(population: Population) -> int | None:
 
 @torch.no_grad()
 def renew(population: Population, member: int) -> None:
-    """Start a member afresh or, with probability `copies` and if one stands out, as a copy of another.
+    """Start a member afresh, or as a graduate, or, with probability `copies` and if one stands out, as a copy of it.
 
     A copy has its parent's parameters and Adam's moments, a learning rate near its parent's, and hyperparameters of its
     own otherwise.
@@ -54,6 +56,7 @@ def renew(population: Population, member: int) -> None:
     """
     donor = find_donor(population)
     population.start(member)
+    begin_as_graduate(population, member)
     trial = population.trial(member)
     if donor is None or donor == member or trial.chance >= population.config.population.copies:
         return
@@ -63,4 +66,5 @@ def renew(population: Population, member: int) -> None:
     drawn = trial.learning_rate / (low * high) ** 0.5
     trial.learning_rate = min(max(parent.learning_rate * drawn**0.5, low / 4), high)
     population.members.learning_rate[member] = trial.learning_rate
-    trial.parent, trial.level, trial.batches = parent.number, parent.level, parent.batches
+    trial.parent, trial.lesson, trial.graduate = parent.number, parent.lesson, parent.graduate
+    trial.level, trial.batches = parent.level, parent.batches

@@ -100,6 +100,11 @@ class OptimizerSettings(Group):
     sharpening: float = setting(
         1.0, "upper bound of a random factor on the output logits, drawn anew for each batch; 1: none", low=1
     )
+    sharpening_error: float | None = setting(
+        None,
+        "sharpening grows from none to its bound as a member's moving error falls from this to 0; None: no such rule",
+        above=0,
+    )
 
 
 @documented
@@ -110,6 +115,16 @@ class CurriculumSettings(Group):
     start_difficulty: int | None = setting(None, "the first level D; None: the task's smallest difficulty", low=1)
     threshold: float = setting(
         0.15, "the level rises when the moving error at d = D falls below this", flat="level_threshold"
+    )
+    lessons: bool = setting(True, "whether the task's lessons come first, if it has some")
+    lesson_difficulty: int | None = setting(
+        None, "the highest difficulty in lessons; None: the train difficulty", low=1
+    )
+    lesson_error: float = setting(
+        0.03, "a lesson is learned when the moving error at its highest difficulty falls below this"
+    )
+    review: float = setting(
+        0.5, "share of the examples that come from the lesson before, for members beyond the first", low=0, high=1
     )
 
 

@@ -21,7 +21,8 @@ def train_step(population: Population, generator: torch.Generator, sharpening: f
     """
     config, members = population.config, population.members
     sharpening = config.optimizer.sharpening if sharpening is None else sharpening
-    batch = draw_batch(population, generator).split(len(population))
+    batch, stage = draw_batch(population, generator)
+    batch = batch.split(len(population))
     coefficient = entropy_coefficient(population)
     options = RunOptions(config.optimizer.activation_clip, coefficient is not None, config.optimizer.log_floor)
     machines = sharpened(population, sharpening, generator) if sharpening > 1 else population.machines
@@ -31,7 +32,7 @@ def train_step(population: Population, generator: torch.Generator, sharpening: f
     gradients = torch.autograd.grad(loss, list(population.machines.params.values()))
     with torch.no_grad():
         update_parameters(members, config, torch.cat([each.flatten(1) for each in gradients], 1), generator)
-        update_levels(members, config, batch.difficulty, outcome.wrong_cells / batch.mask.sum(-1))
+        update_levels(population, batch.difficulty, stage, outcome.wrong_cells / batch.mask.sum(-1))
         members.age += 1
 
 
@@ -46,12 +47,18 @@ def entropy_coefficient(population: Population) -> torch.Tensor | None:
 def sharpened(population: Population, bound: float, generator: torch.Generator) -> Machines:
     """The machines with their output layers multiplied by a factor, log-uniform in [1, bound], of each member.
 
+    With the setting sharpening_error, the bound is smaller for a member with a larger moving error: a machine that
+    has much to learn needs soft circuits for it.
+
     Deviation: the paper does not mention this. Sharpening breaks computations that rely on soft circuits, so machines
     learn to do without them. The paper's hard tasks were solved by machines that could not be discretized.
     """
     size, members = len(population), population.members
     device = members.theta.device
     exponent = torch.rand(population.config.population.size, generator=generator, device=device)[members.place]
+    begins = population.config.optimizer.sharpening_error
+    if begins is not None:
+        exponent = exponent * (1 - members.level_error() / begins).clamp(min=0)
     factor = bound**exponent
     params = {
         name: value * factor.view(size, *(1,) * (value.ndim - 1)) if name.startswith("output_") else value

@@ -1,17 +1,21 @@
-"""Verification: a candidate runs on fresh cases of all sizes of training. It is solved if it makes no error."""
+"""Verification: a candidate runs on fresh cases of the sizes of training. It is solved if it is exact and sharp."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 
-from nram import tasks
+from nram import kernels, tasks
 from nram.evaluate import compare_forms
+from nram.machine.cost import loss_per_example
 from nram.model import Machine
 from nram.training.config import TrainConfig
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "run_cases", "verify"]
 
+QUICK_CASES = 100  # a machine that fails on so few cases is not verified on all of them
 SMALL_SIZES = 5  # difficulties that are verified in memories as small as they allow
+SHARP = 1e-3  # a sharp machine's largest cost of a case, in nats
 
 
 @dataclass(frozen=True)
@@ -19,28 +23,43 @@ class Verification:
     """What a machine did on fresh cases.
 
     fuzzy_error, discretized_error: wrong cells / output cells. disagreements: cases whose outputs differ between the
-    two. verify_cases: how many there were.
+    two. verify_cases: how many there were. largest_cost: the cost (section 3) of the case where it is largest, in nats.
+    A right answer that is uncertain costs something, and so does a stop at an uncertain time. The uncertainty of a soft
+    machine adds up over an execution, so that it is right in short ones alone.
     """
 
     fuzzy_error: float
     discretized_error: float
     disagreements: int
     verify_cases: int
+    largest_cost: float = math.nan  # in runs of earlier versions
 
     @property
-    def solved(self) -> bool:
+    def exact(self) -> bool:
         """Whether the machine made no error, fuzzy and discretized."""
         return self.fuzzy_error == 0 and self.discretized_error == 0
 
     @property
-    def rank(self) -> tuple[bool, float, float]:
+    def solved(self) -> bool:
+        """Whether the machine is exact and sharp."""
+        return self.exact and self.largest_cost <= SHARP
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, float, float]:
         """What machines are compared by; the smallest is the best."""
-        return not self.solved, self.fuzzy_error, self.discretized_error
+        worst = max(self.fuzzy_error, self.discretized_error)
+        return not self.solved, not self.exact, min(self.fuzzy_error, self.discretized_error), worst, self.largest_cost
+
+
+def verify(machine: Machine, task: tasks.Task, config: TrainConfig, seed: int) -> Verification:
+    """Run a machine on `QUICK_CASES` fresh cases, and if it is solved there on `verify_cases` others."""
+    quick = run_cases(machine, task, config, QUICK_CASES, seed)
+    return run_cases(machine, task, config, config.verification.cases, seed + 1) if quick.solved else quick
 
 
 @torch.no_grad()
-def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, seed: int) -> Verification:
-    """Run a machine on fresh cases of the sizes that training uses.
+def run_cases(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, seed: int) -> Verification:
+    """Run a machine on fresh cases of the task itself, of the sizes that training uses.
 
     A third has num_cells cells and a third num_cells + extra_cells. In both, half of the cases are at the train
     difficulty, the others uniform up to it. The last third is at `SMALL_SIZES` difficulties, each in its smallest
@@ -58,6 +77,7 @@ def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, 
         count = len(range(place, cases - 2 * (cases // 3), len(small)))
         plan.append((torch.full((count,), each), task.smallest_memory(each)))
     cells = wrong_fuzzy = wrong_discretized = disagreements = 0
+    largest_cost = 0.0
     for difficulty, num_cells in plan:
         batch = task.sample(difficulty, num_cells, generator)
         found = compare_forms(machine, batch)
@@ -65,4 +85,12 @@ def verify(machine: Machine, task: tasks.Task, config: TrainConfig, cases: int, 
         wrong_fuzzy += found.fuzzy_wrong.sum().item()
         wrong_discretized += found.discretized_wrong.sum().item()
         disagreements += found.differs.sum().item()
-    return Verification(wrong_fuzzy / cells, wrong_discretized / cells, disagreements, cases)
+        largest_cost = max(largest_cost, _cost(machine, batch, config).max().item())
+    return Verification(wrong_fuzzy / cells, wrong_discretized / cells, disagreements, cases, largest_cost)
+
+
+def _cost(machine: Machine, batch: tasks.Batch, config: TrainConfig) -> torch.Tensor:
+    """The cost of every case, [B]: of the paper's kind, whichever the training uses."""
+    alone = batch.split(1)
+    outcome = kernels.unroll(machine.machines, alone, kernel=config.kernel)
+    return loss_per_example(outcome, alone.limit)[0]

@@ -1,0 +1,73 @@
+"""Lessons: a member that has learned one begins the next, and the others follow from what it was then.
+
+A machine that has learned a lesson is sharp, and a saturated softmax has no gradient. So where a lesson begins, the
+output layer is softened, and every weight moves a little towards a fresh machine's.
+Deviation: the paper's curriculum has no lessons (see `nram.tasks.lessons`).
+"""
+
+import torch
+from torch import Tensor
+
+from nram.machine.controller import init_member
+from nram.training.curriculum import MIN_WEIGHT
+from nram.training.population import Graduate, Population
+
+__all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "has_learned", "overtaken"]
+
+SOFTENING = 0.4  # factor on the output layer where a lesson begins
+FRESH = 0.1  # how much of a fresh machine is added there
+HOPELESS = 20  # no member begins as a graduate that so many began as in vain
+
+
+def has_learned(population: Population, member: int) -> bool:
+    """Whether a member has learned the lesson that it is at."""
+    members, trial = population.members, population.trial(member)
+    if population.at_the_task()[member] or trial.level < population.hardest(trial.lesson):
+        return False
+    return trial.error < population.config.curriculum.lesson_error and bool(members.error_weight[member] > MIN_WEIGHT)
+
+
+def begin_next_lesson(population: Population, member: int) -> None:
+    """Let a member that has learned its lesson begin the next, as its own graduate."""
+    members, trial = population.members, population.trial(member)
+    lesson = trial.lesson + 1
+    population.graduates.append(Graduate(members.theta[member].clone(), lesson, trial.number))
+    trial.lesson, trial.graduate = lesson, -1
+    generator = torch.Generator().manual_seed(hash((population.config.seed, trial.number, trial.batches)) % 2**62)
+    _begin(population, member, members.theta[member], init_member(population.controller, generator))
+
+
+def overtaken(population: Population) -> list[int]:
+    """The members that are at an earlier lesson than a graduate that others may begin as."""
+    furthest = max((each.lesson for each in population.graduates if each.failed < HOPELESS), default=0)
+    return [member for member in population.running() if population.members.lesson[member] < furthest]
+
+
+def begin_as_graduate(population: Population, member: int) -> None:
+    """Let a member that was just started begin as the graduate that came furthest and failed least, if there is one."""
+    hopeful = [each for each in population.graduates if each.failed < HOPELESS]
+    if not hopeful:
+        return
+    graduate = max(hopeful, key=lambda each: (each.lesson, -each.failed))
+    trial = population.trial(member)
+    trial.parent, trial.lesson, trial.graduate = graduate.trial, graduate.lesson, population.graduates.index(graduate)
+    fresh = {name: param[member].detach().clone() for name, param in population.machines.params.items()}
+    _begin(population, member, graduate.theta, fresh)
+
+
+def count_failure(population: Population, member: int) -> None:
+    """Hold it against a graduate that a member which began as it is given up."""
+    trial = population.trial(member)
+    if trial.graduate >= 0 and trial.parent == population.graduates[trial.graduate].trial:
+        population.graduates[trial.graduate].failed += 1
+
+
+@torch.no_grad()
+def _begin(population: Population, member: int, theta: Tensor, fresh: dict[str, Tensor]) -> None:
+    """Put a member at the start of its trial's lesson, with softened parameters."""
+    population.members.theta[member] = theta
+    population.multiply_output_layer(member, SOFTENING)
+    for name, param in population.machines.params.items():
+        param[member] += FRESH * fresh[name].to(param.device)
+    population.members.begin(member, population.trial(member).lesson, population.config.curriculum.start_difficulty)
+    population.found_family(member)
