@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import offset_copy
 
 from nram import tasks
 from nram.report.style import COLORS, new_figure
@@ -33,6 +34,7 @@ MACHINE_STYLE = {
     "fuzzy": {"color": COLORS[0], "marker": "o", "markersize": 6, "linewidth": 2.4, "linestyle": "-"},
     "discretized": {"color": COLORS[1], "marker": "X", "markersize": 4, "linewidth": 1.2, "linestyle": "--"},
 }
+APART = 3.0  # points between two curves of Figure 3 that are equal
 MAX_MARKERS = 25  # a curve with more points has no markers
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
@@ -116,6 +118,8 @@ def solved_by_batches(trials: pd.DataFrame) -> Figure:
 def figure3(frame: pd.DataFrame, keys: Iterable[str] = FIGURE3_TASKS) -> Figure:
     """The paper's Figure 3: error of the fuzzy machine at each maximal complexity x, with complexity uniform on [1, x].
 
+    Curves are drawn a little above each other, in the legend's order from below, so that equal ones are all seen.
+
     frame: rows of mode "uniform" of one run per task, with the column task. The legend names tasks without rows.
     """
     figure, ((axes,),) = new_figure(1, 1, 4.2)
@@ -125,12 +129,18 @@ def figure3(frame: pd.DataFrame, keys: Iterable[str] = FIGURE3_TASKS) -> Figure:
         style = {"color": COLORS[place % len(COLORS)], "marker": TASK_MARKERS[place % len(TASK_MARKERS)]}
         title = tasks.get(key).title
         if len(of_task):
-            sns.lineplot(of_task, x="complexity", y="error", ax=axes, label=title, errorbar=None, **style)
+            shifted = offset_copy(axes.transData, figure, y=APART * place, units="points")
+            axes.plot(of_task["complexity"], of_task["error"], label=title, transform=shifted, **style)
+            axes.update_datalim([(complexity, 0) for complexity in of_task["complexity"]])
         else:
             axes.plot([], [], label=f"{title} (not run)", **style)
+    axes.autoscale_view()
     axes.set(xlabel="maximal complexity", ylabel="error (share of cells)")
     _error_axis(axes)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    legend = axes.legend(
+        loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title="each drawn a little\nabove the last"
+    )
+    legend.set_alignment("left")
     return figure
 
 
