@@ -1,6 +1,6 @@
 # Needs GNU make (3.81 or newer) and Python 3.11 or 3.12; everything else is installed into .venv.
 
-BUDGET = 120
+BUDGET = 900
 TASKS = all
 RESULTS = results
 RUNS = results/recorded

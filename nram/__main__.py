@@ -12,10 +12,14 @@ import nram
 from nram import arguments as options
 from nram import commands, results
 from nram.arguments import Parser, positive, print_error
+from nram.experiments import chances
 from nram.experiments.reproduce import MAX_JOBS
 from nram.experiments.study_plans import STUDIES
+from nram.training.settings import BudgetSettings
 
 __all__ = ["main", "make_parser"]
+
+DEFAULT_BUDGET = BudgetSettings().seconds
 
 
 def make_parser() -> Parser:
@@ -31,7 +35,7 @@ def make_parser() -> Parser:
 
     train = add("train", commands.train_command)
     options.add_task(train)
-    options.add_training(train, budget=120.0)
+    options.add_training(train, budget=DEFAULT_BUDGET)
     options.add_cases(train)
     train.add_argument("--out", type=Path, default=results.MINE, metavar="DIR", help="folder of runs (%(default)s)")
     train.add_argument("--name", help="of the run's folder (TASK-HASH, with the first digits of the settings' hash)")
@@ -92,9 +96,11 @@ def make_parser() -> Parser:
     options.add_quiet(search)
 
     study = add("study", commands.study_command)
-    study.add_argument("name", metavar="NAME", help=f"one of {', '.join(STUDIES)}")
+    study.add_argument("name", metavar="NAME", help=f"one of {', '.join([*STUDIES, chances.NAME])}")
     study.add_argument("--only", nargs="+", metavar="SETTING", help="run only these of the plan; others can follow")
-    study.add_argument("--seeds", type=positive, metavar="N", help="per setting and variant (100)")
+    study.add_argument(
+        "--seeds", type=positive, metavar="N", help="per setting and variant (the plan's: 100; reproduce: 20 or 12)"
+    )
     study.add_argument("--batches", type=positive, metavar="N", help="of a seed at most (the plan's)")
     options.add_launcher(study)
     study.add_argument(
@@ -106,7 +112,7 @@ def make_parser() -> Parser:
     reproduce.add_argument(
         "--tasks", type=options.task_keys, default="all", metavar="KEYS", help='such as "copy swap", or all (all)'
     )
-    options.add_training(reproduce, budget=120.0, of="each task's training")
+    options.add_training(reproduce, budget=DEFAULT_BUDGET, of="each task's training")
     reproduce.add_argument(  # its former name and form
         "--overrides", type=options.json_object, default={}, metavar="JSON", help=argparse.SUPPRESS
     )

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from nram import results, tasks
 from nram.arguments import setting_text
-from nram.experiments import compare, reproduce, verify
+from nram.experiments import chances, compare, reproduce, verify
 from nram.experiments import run as experiment
 from nram.experiments.parallel_search import search_in_parallel
 from nram.experiments.search import search, success_rate
@@ -117,14 +117,22 @@ def search_command(arguments: Namespace) -> None:
 
 
 def study_command(arguments: Namespace) -> None:
-    """Measure how often seeds are solved, under settings that differ in one thing each."""
+    """Measure how often seeds are solved under settings that differ in one thing each, or `make reproduce` succeeds."""
+    launcher = launcher_of(arguments, minutes=24 * 60)
+    if arguments.name == chances.NAME:
+        if arguments.batches:
+            raise ValueError(f"the study {chances.NAME} trains as long as `make reproduce` does: it takes no --batches")
+        frame = chances.run_chances(arguments.out, seeds=arguments.seeds, only=arguments.only, **launcher)
+        print(chances.chances_markdown(chances.chances_table(frame)))
+        print(f"runs: {arguments.out / chances.NAME / 'runs.csv'}")
+        return
     trials = run_study(
         arguments.name,
         arguments.out,
         seeds=arguments.seeds,
         batches=arguments.batches,
         only=arguments.only,
-        **launcher_of(arguments, minutes=24 * 60),
+        **launcher,
     )
     print(study_markdown(study_table(trials)))
     print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")

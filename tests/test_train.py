@@ -9,11 +9,10 @@ from builders import stop_after, tiny_config
 from nram import results, tasks
 from nram.experiments import run as experiment
 from nram.experiments.run import restore
-from nram.machine.cost import loss_per_example
-from nram.machine.run import unroll
 from nram.training.config import TrainConfig
 from nram.training.loop import CHECK_EVERY, train
 from nram.training.polish import polish
+from nram.training.verification import SHARP, Verification, verify
 
 
 def test_the_same_seed_gives_the_same_metrics_and_weights():
@@ -36,18 +35,34 @@ def test_access_is_learned_from_scratch():
     assert torch.equal(produced[batch.mask], batch.target[batch.mask])
 
 
-def test_polishing_makes_a_solved_machine_sharper_and_never_worse():
-    settings = tiny_config(population=4, hidden=32, seed=1, polish_batches=0)
+def softened(machine, factor):
+    """The machine with its output layer multiplied by a factor: its argmax is the same."""
+    params = {name: value * (factor if name.startswith("output_") else 1) for name, value in machine.params.items()}
+    return dataclasses.replace(machine, params=params)
+
+
+def test_a_soft_machine_is_not_solved_until_polishing_has_made_it_sharp():
+    settings = tiny_config(population=4, hidden=32, seed=1)
     result = train(settings, progress=False)
-    batch = tasks.get("access").sample(torch.full((200,), 4), 12, torch.Generator().manual_seed(5))
+    assert result.solved and result.verification.largest_cost <= SHARP
+    soft = next(
+        soft
+        for soft in (softened(result.machine, 0.9**power) for power in range(1, 50))
+        if verify(soft, tasks.get("access"), settings, seed=3).largest_cost > SHARP
+    )
+    before = verify(soft, tasks.get("access"), settings, seed=3)
+    assert before.exact and not before.solved
+    polished, verification = polish(soft, settings.replace(polish_batches=200))
+    assert verification.solved and verification.largest_cost <= SHARP < before.largest_cost
+    same, found = polish(result.machine, settings)
+    assert found.solved and same is result.machine, "a sharp machine is left as it is"
 
-    def mean_loss(machine):
-        outcome = unroll(machine.machines, batch.split(1))
-        return loss_per_example(outcome, batch.limit[None]).mean().item()
 
-    polished, verification = polish(result.machine, settings.replace(polish_batches=200))
-    assert verification.solved
-    assert mean_loss(polished) < 0.5 * mean_loss(result.machine)
+def test_verification_ranks_solved_then_exact_then_the_better_form():
+    solved, soft = Verification(0, 0, 0, 9, SHARP / 2), Verification(0, 0, 0, 9, 2 * SHARP)
+    half, bad = Verification(0.2, 0, 3, 9, 1.0), Verification(0.1, 0.1, 3, 9, 1.0)
+    assert sorted([bad, half, soft, solved], key=lambda each: each.rank) == [solved, soft, half, bad]
+    assert [each.solved for each in (solved, soft, half, bad)] == [True, False, False, False]
 
 
 def test_stuck_members_are_started_afresh_and_counted():

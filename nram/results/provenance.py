@@ -16,7 +16,7 @@ import torch
 from nram.results.identity import config_hash
 from nram.results.places import CHECKOUT
 
-__all__ = ["code_version", "collect_provenance"]
+__all__ = ["code_version", "collect_provenance", "processor"]
 
 CODE = ("nram", "notebooks", "pyproject.toml", "requirements.lock")  # paths whose uncommitted changes set `dirty`
 
@@ -50,7 +50,7 @@ def collect_provenance(
             **{name: importlib.metadata.version(name) for name in ("numpy", "numba", "pandas")},
         },
         "platform": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
         "kernel": kernel,
         "threads": torch.get_num_threads(),
         "started_at": started.isoformat(timespec="seconds"),
@@ -88,7 +88,7 @@ def code_version(checkout: Path = CHECKOUT) -> dict:
         return {"commit": None, "dirty": None}
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from nram.results.files import write_text
+from nram import tasks
 from nram.results.markdown import cell_text, to_markdown
 from nram.results.paper import paper_table1
 from nram.results.runs import best_runs, load_runs
@@ -71,6 +72,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 def _beyond_paper(settings: pd.Series) -> str:
     """What a run's settings add to the paper's recipe, in words; "" for nothing."""
     additions = {
+        "lessons": settings.get("lessons") in (True,) and bool(tasks.get(settings["task"]).lessons),
         "copies": settings.get("copies", 0) > 0,
         "sharpening": settings.get("sharpening", 1) > 1,
         "no curriculum": settings.get("curriculum") in (False,),

@@ -28,7 +28,7 @@ def access(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     """
     n, cell = difficulty[:, None], _cells(difficulty, num_cells)
     memory = _elements(num_cells, difficulty, num_cells, generator) * ((cell >= 1) & (cell <= n))
-    k = 1 + _below(n, generator)
+    k = 1 + integers_below(n, generator)
     memory[:, :1] = k
     target = memory.clone()
     target[:, :1] = memory.gather(1, k)
@@ -70,10 +70,10 @@ def swap(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     n, cell = difficulty[:, None], _cells(difficulty, num_cells)
     mask = (cell >= 2) & (cell < n + 2)
     memory = _elements(num_cells, difficulty, num_cells, generator) * mask
-    first = _below(n, generator)
-    p, q = 2 + first, 2 + (first + 1 + _below(n - 1, generator)) % n
+    first = integers_below(n, generator)
+    p, q = 2 + first, 2 + (first + 1 + integers_below(n - 1, generator)) % n
     at_p = memory.gather(1, p)
-    at_q = 1 + (at_p + _below(torch.full_like(n, num_cells - 2), generator)) % (num_cells - 1)  # any but at_p
+    at_q = 1 + (at_p + integers_below(torch.full_like(n, num_cells - 2), generator)) % (num_cells - 1)  # any but at_p
     memory.scatter_(1, q, at_q)
     memory[:, :2] = torch.cat((p, q), 1)
     return memory, memory.scatter(1, p, at_q).scatter_(1, q, at_p), mask
@@ -106,7 +106,7 @@ def listk(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     address = _node_places(n, 3, 2, num_cells, generator)
     values = _elements(num_cells, n, address.shape[1], generator)
     _write_list(memory, address, values)
-    k = _below(n, generator)
+    k = integers_below(n, generator)
     return _with_header(memory, (address[:, :1], k, torch.full_like(n, 2)), out=2, answer=values.gather(1, k))
 
 
@@ -117,25 +117,25 @@ def listsearch(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     Deviation: `out` is cell 2 and holds its own address at the start.
     """
 
-    def draw(n: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        values = _elements(num_cells, n, count, generator)
-        return values, values.gather(1, _below(n, generator))
+    def draw(address: Tensor) -> tuple[Tensor, Tensor]:
+        values = _elements(num_cells, difficulty, address.shape[1], generator)
+        return values, values.gather(1, integers_below(difficulty[:, None], generator))
 
     return searched_list(difficulty, num_cells, generator, draw)
 
 
 def searched_list(
-    difficulty: Tensor, num_cells: int, generator: Rng, draw: Callable[[Tensor, int], tuple[Tensor, Tensor]]
+    difficulty: Tensor, num_cells: int, generator: Rng, draw: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> Example:
     """An example of ListSearch with given values.
 
-    draw(n [B, 1], N) -> the nodes' values LongTensor[B, N] in the list's order, and v LongTensor[B, 1]. A node of each
-    list holds its v.
+    draw(addresses of the nodes LongTensor[B, N], in the list's order) -> their values LongTensor[B, N] and v
+    LongTensor[B, 1], which a node of each list holds.
     """
     n = difficulty[:, None]
     memory = _elements(num_cells, difficulty, num_cells, generator)
     address = _node_places(n, 3, 2, num_cells, generator)
-    values, wanted = draw(n, address.shape[1])
+    values, wanted = draw(address)
     _write_list(memory, address, values)
     found = ((values == wanted) & (address > 0)).long().argmax(1, keepdim=True)  # argmax takes the first of equals
     return _with_header(memory, (address[:, :1], wanted, torch.full_like(n, 2)), out=2, answer=address.gather(1, found))
@@ -153,20 +153,12 @@ def merge(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     The difficulty d is n + m. n is uniform on 1..d-1. Elements may repeat.
     Deviation: the guard G is M-1 and elements are drawn from 1..M-2. G is larger than every element.
     """
-    n = 1 + _below(difficulty[:, None] - 1, generator)
-    return merged_arrays(
-        difficulty, num_cells, n, _elements(num_cells - 1, difficulty, int(difficulty.max()), generator)
-    )
-
-
-def merged_arrays(difficulty: Tensor, num_cells: int, n: Tensor, values: Tensor) -> Example:
-    """An example of Merge with given elements.
-
-    n [B, 1]: how many belong to A. values LongTensor[B, D] of 0..M-2: A's in any order, then B's.
-    """
     d, cell = difficulty[:, None], _cells(difficulty, num_cells)
+    n = 1 + integers_below(d - 1, generator)
+    values = _elements(num_cells - 1, difficulty, int(difficulty.max()), generator)
     exists = _cells(difficulty, values.shape[1]) < d
-    merged, drawn_as = values.masked_fill(~exists, num_cells).sort(1)
+    merged, drawn_as = values.masked_fill_(~exists, num_cells).sort(1)
+    # The first n draws are A, the others B. Each is a part of the sorted order.
     from_a = drawn_as < n
     nth_of_a = from_a.cumsum(1)
     nth_of_b = _cells(difficulty, values.shape[1]) + 1 - nth_of_a
@@ -209,7 +201,7 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     memory.scatter_(1, pointer * ((node > 0) & (node < n)), address).scatter_(1, address, values)
 
     may_end = (node < n) & (memory.gather(1, address + 1) == 0)
-    distance = (is_ancestor.sum(2) - _below(n, generator)).abs()
+    distance = (is_ancestor.sum(2) - integers_below(n, generator)).abs()
     tie_break = torch.rand(may_end.shape, generator=generator, device=n.device)
     end = (distance + tie_break).masked_fill_(~may_end, torch.inf).argmin(1, keepdim=True)
     row = end[:, :, None].expand(-1, -1, len(node))
@@ -238,7 +230,7 @@ def _elements(above: int, like: Tensor, count: int, generator: Rng) -> Tensor:
     return torch.randint(1, above, (len(like), count), generator=generator, device=like.device)
 
 
-def _below(count: Tensor, generator: Rng) -> Tensor:
+def integers_below(count: Tensor, generator: Rng) -> Tensor:
     """Integers uniform on 0..count-1, one for each count (probabilities are off by at most count / 2^48)."""
     return torch.randint(2**48, count.shape, generator=generator, device=count.device) % count
 

@@ -16,7 +16,7 @@ __all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "has_learn
 
 SOFTENING = 0.4  # factor on the output layer where a lesson begins
 FRESH = 0.1  # how much of a fresh machine is added there
-HOPELESS = 20  # no member begins as a graduate that so many began as in vain
+HOPELESS = 12  # no member begins as a graduate that so many began as in vain
 
 
 def has_learned(population: Population, member: int) -> bool:
@@ -28,9 +28,14 @@ def has_learned(population: Population, member: int) -> bool:
 
 
 def begin_next_lesson(population: Population, member: int) -> None:
-    """Let a member that has learned its lesson begin the next, as its own graduate."""
+    """Let a member that has learned its lesson begin the next, as its own graduate.
+
+    The graduate that it began as has proved itself.
+    """
     members, trial = population.members, population.trial(member)
     lesson = trial.lesson + 1
+    if trial.graduate >= 0:
+        population.graduates[trial.graduate].failed = 0
     population.graduates.append(Graduate(members.theta[member].clone(), lesson, trial.number))
     trial.lesson, trial.graduate = lesson, -1
     generator = torch.Generator().manual_seed(hash((population.config.seed, trial.number, trial.batches)) % 2**62)

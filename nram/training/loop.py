@@ -27,7 +27,7 @@ __all__ = ["Training", "train"]
 
 CHECK_EVERY = 10  # batches between two looks at the members: candidates, restarts
 HISTORY_EVERY = 50  # batches between two rows of the history
-PATIENCE_FOR_ITSELF = 4  # verifications in which a population that sharpens itself is not helped by polishing
+POLISH_EVERY = 500  # batches between two polishings of machines that fail, in a population that sharpens itself
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Training:
         self.saved_loop = SavedLoop(checkpoint, "training", self.population, self.generator)
         self.best: Best | None = None
         self.history: list[dict] = []
-        self.batches, self.stopped_by = 0, None
+        self.batches, self.next_polish, self.stopped_by = 0, POLISH_EVERY, None
         self.earlier_seconds, self.resumed, self.started_at = 0.0, 0, time.time()
         self.resume()
         self.began = time.monotonic() - self.earlier_seconds
@@ -243,15 +243,16 @@ class Training:
     def deserves_polish(self, trial: Trial, verification: Verification) -> bool:
         """Whether an unsolved member's error is small in one of its two forms, and it was not polished before.
 
-        A population that sharpens itself does so better than polishing. It has time for that.
+        A population that sharpens itself makes exact machines sooner than polishing does, so it is seldom interrupted.
         """
         least = min(verification.fuzzy_error, verification.discretized_error)
-        if verification.solved or least > self.config.verification.candidate_error:
+        if verification.solved or trial.polished or least > self.config.verification.candidate_error:
             return False
-        trial.nearly += 1
-        itself = self.config.optimizer.sharpening > 1 and not verification.exact
-        in_time = trial.nearly > PATIENCE_FOR_ITSELF if itself else True
-        return bool(self.config.polish.batches) and in_time and not trial.polished
+        if self.config.optimizer.sharpening > 1 and not verification.exact:
+            if self.batches < self.next_polish and self.stopped_by is None:
+                return False
+            self.next_polish = self.batches + POLISH_EVERY
+        return bool(self.config.polish.batches)
 
     def close(self, member: int, ended: str) -> None:
         """End a member's trial."""
@@ -310,6 +311,7 @@ class Training:
             "verification": self.best and asdict(self.best.verification),
             "history": self.history,
             "batches": self.batches,
+            "next_polish": self.next_polish,
             "solved": self.stopped_by == "solved",
             "seconds": self.seconds(),
             "resumed": self.resumed,
@@ -331,7 +333,7 @@ class Training:
         machine, state = saved
         if machine is not None:
             self.best = Best(machine, Verification(**state["verification"]))
-        self.history, self.batches = state["history"], state["batches"]
+        self.history, self.batches, self.next_polish = state["history"], state["batches"], state["next_polish"]
         self.stopped_by = "solved" if state["solved"] else None
         self.earlier_seconds, self.resumed = state["seconds"], state["resumed"] + 1
         self.started_at = state["started_at"]

@@ -19,7 +19,7 @@ from nram.training.config import TrainConfig
 __all__ = ["VERIFY_EVERY", "Members", "Population", "Trial"]
 
 VERIFY_EVERY = 50  # batches between two verifications of the same member
-NOT_WRITTEN = ("chance", "next_verification", "nearly", "polished", "graduate")  # a trial's fields not in trials.csv
+NOT_WRITTEN = ("chance", "next_verification", "polished", "graduate")  # a trial's fields not in trials.csv
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Trial:
     level. ended: "running"; "solved"; "restarted" (stuck); "dead" (one of its numbers was not finite); "batches"
     (it used its trial_batches); "budget" or "interrupt" (training ended first); "stopped" (another member was
     solved); "overtaken" (another learned its lesson); "left out". fuzzy_error, discretized_error: of its last
-    verification. seconds: when it ended, since training began. next_verification: in batches. nearly: how often it
-    was verified as nearly right. polished: whether it was polished. parent: the trial that it is a copy of, or -1.
-    graduate: the index of the graduate that it began as, or -1.
+    verification. seconds: when it ended, since training began. next_verification: in batches. polished: whether it
+    was polished. parent: the trial that it is a copy of, or -1. graduate: the index of the graduate that it began
+    as, or -1.
     """
 
     number: int
@@ -55,7 +55,6 @@ class Trial:
     discretized_error: float = math.nan
     seconds: float = math.nan
     next_verification: int = VERIFY_EVERY
-    nearly: int = 0
     polished: bool = False
     parent: int = -1
     graduate: int = -1

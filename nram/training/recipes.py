@@ -63,8 +63,30 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.0025),
         "output_scale": (0.6, 1.2),
     },
-    # No settings that we tried solve it: machines learn to answer with the first node.
-    "listsearch": {"repetitions": 2},
+    # Four lessons (`nram.tasks.lessons`) lead to it; they are short, so that a bad turn in one costs little. Members
+    # that fail to learn the next one are given up soon. Sharpening keeps them from soft comparisons.
+    "listsearch": {
+        "repetitions": 2,
+        "num_registers": 5,
+        "hidden": 24,
+        "loss": "marginal",
+        "batch_size": 16,
+        "limit_slope": 2,
+        "limit_offset": 4,
+        "start_difficulty": 3,
+        "lesson_difficulty": 4,
+        "level_threshold": 0.2,
+        "lesson_error": 0.02,
+        "restart_after": 200,
+        "copies": 0.5,
+        "sharpening": 12.0,
+        "sharpening_error": 0.1,
+        "small_memories": 0.2,
+        "learning_rate": (0.003, 0.015),
+        "entropy": (0.0001, 0.003),
+        "output_scale": (0.5, 1.5),
+        "stop_bias": (-4.0, -2.0),
+    },
     # These do not solve it either; of all that we tried they came furthest.
     "merge": WEAK_AT_FIRST
     | {

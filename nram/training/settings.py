@@ -60,7 +60,7 @@ class BudgetSettings(Group):
     """When training ends if no member is solved."""
 
     seconds: float = setting(
-        120.0, "wall-clock limit of training; evaluation comes on top", flat="budget_seconds", low=0
+        900.0, "wall-clock limit of training; evaluation comes on top", flat="budget_seconds", low=0
     )
     batches: int | None = setting(
         None, "limit in batches, the same on every computer; None: no such limit", flat="budget_batches", low=0

@@ -1,0 +1,156 @@
+"""How often `make reproduce` succeeds: each task's default training from scratch, seed after seed, on one thread.
+
+`python -m nram study reproduce` runs it. A run counts as a perfect row if all three of Table 1's columns are: no error
+at the train complexity, none at any complexity up to 50, none when discretized. The study's folder holds runs.csv, a
+row per run, to which each adds its row as it ends. Another call runs what is missing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from nram import kernels, results, tasks
+from nram.experiments.launch import launch
+from nram.experiments.run import evaluate_result
+from nram.results.files import append_row, locked
+from nram.training.config import TrainConfig
+from nram.training.loop import train
+
+__all__ = ["NAME", "chances_markdown", "chances_table", "load_chances", "run_chances"]
+
+NAME = "reproduce"
+FIRST_SEED = 5000  # no search, no recorded run and no tuning has used these seeds
+SEEDS = {key: 20 for key in ("access", "increment", "copy", "reverse", "swap")}
+HARD_SEEDS = 12  # of every other task
+COLUMNS = (
+    *("task", "seed", "config_hash", "perfect", "solved", "train_error", "fuzzy_to", "discretized_to", "cases"),
+    *("batches", "members", "seconds", "largest_cost", "commit", "processor"),
+)
+
+
+def run_chances(
+    folder: str | Path,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] | None = None,
+    cases: int = 1000,
+    say: Callable[[str], None] = lambda text: None,
+    **launcher,
+) -> pd.DataFrame:
+    """Run what is missing in `folder`/reproduce; return the frame of its runs.
+
+    seeds: how many of every task, instead of the plan's. only: keys of tasks. cases: fresh cases behind every error.
+    launcher: where runs take place (see `nram.experiments.launch.launch`). Runs whose settings are not the recipe's of
+    today are run again. Raises `nram.results.files.Busy` if another process runs this study there.
+    """
+    folder = Path(folder) / NAME
+    path = folder / "runs.csv"
+    unknown = set(only or ()) - set(tasks.KEYS)
+    if unknown:
+        raise ValueError(f"{NAME} has no setting {', '.join(sorted(unknown))}; valid: {', '.join(tasks.KEYS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = results.collect_provenance({}, seconds=0.0, kernel="")
+    commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")
+    with locked(folder, "study"):
+        done = set()
+        if path.exists():
+            kept = _of_today(pd.read_csv(path))
+            results.write_text(path, kept.to_csv(index=False))
+            done = set(zip(kept["task"], kept["seed"], strict=True))
+        else:
+            results.write_text(path, ",".join(COLUMNS) + "\n")
+        calls = [
+            (key, FIRST_SEED + index, cases, commit)
+            for index in range(max([*SEEDS.values(), HARD_SEEDS, seeds or 0]))
+            for key in only or tasks.KEYS
+            if index < (seeds or SEEDS.get(key, HARD_SEEDS)) and (key, FIRST_SEED + index) not in done
+        ]
+        with open(path, "a", encoding="utf-8") as file:
+            for count, row in enumerate(launch(run_once, calls, logs=folder / "slurm", **launcher), start=1):
+                append_row(file, COLUMNS, row)
+                verdict = "perfect" if row["perfect"] else "solved, not perfect" if row["solved"] else "not solved"
+                say(f"{count} of {len(calls)}: {row['task']}, seed {row['seed']}: {verdict}, {row['seconds']:.0f} s")
+    return load_chances(folder)
+
+
+def run_once(key: str, seed: int, cases: int, commit: str) -> dict:
+    """Train a machine as `make reproduce` does, on one thread, and measure it: a row of runs.csv."""
+    torch.set_num_threads(1)
+    config = TrainConfig.for_task(key, seed=seed)
+    kernels.warm_up(config.kernel, config.device)
+    result = train(config, progress=False)
+    row = {
+        "task": key,
+        "seed": seed,
+        "config_hash": results.config_hash(config.to_dict()),
+        "perfect": False,
+        "solved": result.solved,
+        "cases": cases,
+        "batches": result.batches,
+        "members": len(result.trials),
+        "seconds": round(result.seconds, 1),
+        "commit": commit,
+        "processor": results.processor(),
+    }
+    if result.machine is None:
+        return row
+    evaluation = evaluate_result(result, cases=cases, progress=False)
+    verdict = results.judge(evaluation.generalization, config.examples.train_difficulty)
+    forms = (verdict.fuzzy, verdict.discretized)
+    return row | {
+        "perfect": all(form.first_failure is None and form.largest >= results.PERFECT_UP_TO for form in forms),
+        "train_error": verdict.fuzzy.train_error,
+        "fuzzy_to": verdict.fuzzy.error_free_up_to,
+        "discretized_to": verdict.discretized.error_free_up_to,
+        "largest_cost": result.verification.largest_cost,
+    }
+
+
+def load_chances(folder: str | Path) -> pd.DataFrame:
+    """The runs of the study in a folder, one row each, task after task. Raises FileNotFoundError if there is none."""
+    frame = pd.read_csv(Path(folder) / "runs.csv", dtype={"commit": str})
+    place = frame["task"].map({key: index for index, key in enumerate(tasks.KEYS)})
+    return frame.assign(place=place).sort_values(["place", "seed"], ignore_index=True).drop(columns="place")
+
+
+def _of_today(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose settings are those of today's recipes."""
+    today = [
+        results.config_hash(TrainConfig.for_task(key, seed=int(seed)).to_dict())
+        for key, seed in zip(frame["task"], frame["seed"], strict=True)
+    ]
+    return frame[frame["config_hash"] == today]
+
+
+def chances_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per task: runs, perfect, rate, its 95% interval by Wilson (low, high), seconds to solved.
+
+    The seconds are those of the solved runs: their median, and their 90th percentile (slow_seconds).
+    """
+    rows = []
+    for key, group in frame.groupby("task", sort=False):
+        runs, perfect = len(group), int(group["perfect"].sum())
+        low, high = results.wilson_interval(perfect, runs)
+        seconds = group.loc[group["solved"].astype(bool), "seconds"]
+        row = {"task": key, "runs": runs, "perfect": perfect, "rate": perfect / runs, "low": low, "high": high}
+        rows.append(row | {"median_seconds": seconds.median(), "slow_seconds": seconds.quantile(0.9)})
+    return pd.DataFrame(rows)
+
+
+def chances_markdown(table: pd.DataFrame) -> str:
+    """`chances_table` as Markdown, and what it means for all ten rows of one `make reproduce`."""
+    shown = pd.DataFrame({"task": table["task"], "runs": table["runs"], "perfect rows": table["perfect"]})
+    bounds = zip(table["low"], table["high"], strict=True)
+    shown["95% interval"] = [f"{100 * low:.0f} to {100 * high:.0f}%" for low, high in bounds]
+    for title, name in (("median", "median_seconds"), ("90th percentile", "slow_seconds")):
+        shown[f"seconds to solved: {title}"] = ["–" if math.isnan(each) else f"{each:.0f}" for each in table[name]]
+    text = results.to_markdown(shown)
+    if len(table) < len(tasks.KEYS):
+        return text
+    return text + (
+        f"\nAll ten rows of one `make reproduce` are perfect with a chance of {100 * table['rate'].prod():.0f}%; "
+        f"{table['rate'].sum():.1f} are to be expected.\n"
+    )

@@ -1,0 +1,79 @@
+"""How often `make reproduce` succeeds: the study, its resumption, its table."""
+
+import pandas as pd
+import pytest
+
+from nram import results, tasks
+from nram.experiments import chances
+from nram.results.files import locked
+from nram.training.config import TrainConfig
+
+
+def row_of(key, seed, perfect=True, seconds=10.0):
+    config = TrainConfig.for_task(key, seed=seed)
+    row = {"task": key, "seed": seed, "config_hash": results.config_hash(config.to_dict()), "perfect": perfect}
+    return row | {"solved": perfect, "seconds": seconds, "cases": 5, "commit": "c", "processor": "p"}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `run_once` was asked for; seeds that are odd fail."""
+    calls = []
+
+    def run_once(key, seed, cases, commit):
+        calls.append((key, seed))
+        return row_of(key, seed, perfect=seed % 2 == 0)
+
+    monkeypatch.setattr(chances, "run_once", run_once)
+    return calls
+
+
+def test_the_plan_has_20_seeds_of_the_easy_tasks_and_12_of_the_others(tmp_path, asked):
+    frame = chances.run_chances(tmp_path)
+    counts = frame.groupby("task").size().to_dict()
+    assert counts == {key: 20 if key in tasks.KEYS[:5] else 12 for key in tasks.KEYS}
+    assert frame["seed"].min() == chances.FIRST_SEED and list(frame["task"].unique()) == list(tasks.KEYS)
+
+
+def test_a_second_call_runs_what_is_missing(tmp_path, asked):
+    chances.run_chances(tmp_path, seeds=1, only=["copy", "swap"])
+    assert asked == [("copy", 5000), ("swap", 5000)]
+    frame = chances.run_chances(tmp_path, seeds=2, only=["copy"])
+    assert asked[2:] == [("copy", 5001)] and len(frame) == 3
+
+
+def test_runs_of_former_recipes_are_run_again(tmp_path, asked):
+    frame = chances.run_chances(tmp_path, seeds=2, only=["copy"])
+    frame.loc[0, "config_hash"] = "0" * 64
+    frame.to_csv(tmp_path / "reproduce" / "runs.csv", index=False)
+    assert len(chances.run_chances(tmp_path, seeds=2, only=["copy"])) == 2
+    assert asked == [("copy", 5000), ("copy", 5001), ("copy", 5000)]
+
+
+def test_wrong_input_and_a_second_process_are_refused(tmp_path, asked):
+    with pytest.raises(ValueError, match="reproduce has no setting sort; valid: access"):
+        chances.run_chances(tmp_path, only=["sort"])
+    (tmp_path / "reproduce").mkdir()
+    with locked(tmp_path / "reproduce", "study"), pytest.raises(results.files.Busy):
+        chances.run_chances(tmp_path, seeds=1, only=["copy"])
+
+
+def test_the_table_gives_rates_intervals_and_seconds():
+    rows = [row_of(key, 5000 + n, n != 3 or key != "merge", 10.0 * (n + 1)) for key in tasks.KEYS for n in range(4)]
+    table = chances.chances_table(pd.DataFrame(rows)).set_index("task")
+    assert table.loc["copy", ["runs", "perfect", "rate", "median_seconds"]].tolist() == [4, 4, 1.0, 25.0]
+    assert table.loc["merge", ["runs", "perfect", "rate", "median_seconds"]].tolist() == [4, 3, 0.75, 20.0]
+    low, high = results.wilson_interval(3, 4)
+    assert table.loc["merge", ["low", "high"]].tolist() == [low, high]
+    text = chances.chances_markdown(table.reset_index())
+    assert "| merge | 4 | 3 | 30 to 95% | 20 | 28 |" in text
+    assert "a chance of 75%; 9.8 are to be expected" in text
+    assert "chance" not in chances.chances_markdown(table.reset_index().head(3)), "not without all ten"
+
+
+@pytest.mark.slow
+def test_a_run_trains_and_measures_as_make_reproduce_does():
+    row = chances.run_once("access", 3, 50, "commit")
+    assert row["perfect"] and row["solved"] and row["train_error"] == 0
+    assert row["fuzzy_to"] == row["discretized_to"] == 50 and row["largest_cost"] <= 1e-3
+    assert set(row) == set(chances.COLUMNS)
