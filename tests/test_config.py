@@ -47,7 +47,7 @@ HASHES = {
     "swap": "c1a29c2eb5",
     "permutation": "170ee67744",
     "listk": "d4560437ec",
-    "listsearch": "06dd28d567",
+    "listsearch": "2adffbf1e0",
     "merge": "e860814383",
     "walkbst": "e4b6888f4e",
 }

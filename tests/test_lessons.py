@@ -7,9 +7,11 @@ import torch
 from builders import tiny_config
 
 from nram import tasks
+from nram.machine.controller import init_member
 from nram.tasks import Lesson
 from nram.training.curriculum import draw_batch, update_levels
 from nram.training.graduates import (
+    FRESH,
     HOPELESS,
     SOFTENING,
     begin_as_graduate,
@@ -77,7 +79,8 @@ def draw_first(difficulty, num_cells, generator):
     return memory, target, mask
 
 
-OWN = replace(tasks.get("access"), lessons=(Lesson("the first element", draw_first),))
+FIRST = Lesson("the first element", draw_first)
+OWN = replace(tasks.get("access"), lessons=(FIRST,))
 
 
 def learn(population, member, lesson_error=0.0):
@@ -125,8 +128,9 @@ def test_lessons_end_at_a_difficulty_of_their_own():
     assert batch.difficulty.max() <= 2
 
 
-def test_who_has_learned_a_lesson_begins_the_next_softened():
-    population = Population(tiny_config(), OWN)
+@pytest.mark.parametrize(("lessons", "softening"), [((FIRST, FIRST), SOFTENING), ((FIRST,), 1.0)])
+def test_who_has_learned_a_lesson_begins_the_next_softened_and_the_task_itself_as_it_is(lessons, softening):
+    population = Population(tiny_config(), replace(OWN, lessons=lessons))
     assert not has_learned(population, 1)
     learn(population, 1)
     assert has_learned(population, 1)
@@ -136,12 +140,13 @@ def test_who_has_learned_a_lesson_begins_the_next_softened():
     assert population.members.level[1] == 1 and population.members.level_error()[1] == 1
     graduate = population.graduates[0]
     assert graduate.lesson == 1 and graduate.trial == population.trial(1).number
+    fresh = init_member(population.controller, torch.Generator().manual_seed(0))
     for name, param in population.machines.params.items():
-        factor = SOFTENING if name.startswith("output_") else 1.0
-        change = param[1].detach() - factor * before[name]
-        assert 0 < change.abs().max() < 1, name
+        factor = softening if name.startswith("output_") else 1.0
+        change = (param[1].detach() - factor * before[name]).norm() / fresh[name].norm()
+        assert FRESH / 2 < change < 2 * FRESH, name
     learn(population, 1)
-    assert not has_learned(population, 1), "the task itself is no lesson"
+    assert has_learned(population, 1) is (len(lessons) == 2), "the task itself is no lesson"
 
 
 def test_the_others_follow_until_the_graduate_proves_hopeless():

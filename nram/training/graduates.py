@@ -1,7 +1,8 @@
 """Lessons: a member that has learned one begins the next, and the others follow from what it was then.
 
-A machine that has learned a lesson is sharp, and a saturated softmax has no gradient. So where a lesson begins, the
-output layer is softened, and every weight moves a little towards a fresh machine's.
+A machine that has learned a lesson is sharp, and a saturated softmax has no gradient. So where the next lesson begins,
+the output layer is softened, and every weight moves a little towards a fresh machine's. Where the task itself begins
+the output layer stays as it is: the last lesson leaves little to learn.
 Deviation: the paper's curriculum has no lessons (see `nram.tasks.lessons`).
 """
 
@@ -71,8 +72,10 @@ def count_failure(population: Population, member: int) -> None:
 def _begin(population: Population, member: int, theta: Tensor, fresh: dict[str, Tensor]) -> None:
     """Put a member at the start of its trial's lesson, with softened parameters."""
     population.members.theta[member] = theta
-    population.multiply_output_layer(member, SOFTENING)
+    lesson = population.trial(member).lesson
+    if lesson < len(population.stages) - 1:
+        population.multiply_output_layer(member, SOFTENING)
     for name, param in population.machines.params.items():
         param[member] += FRESH * fresh[name].to(param.device)
-    population.members.begin(member, population.trial(member).lesson, population.config.curriculum.start_difficulty)
+    population.members.begin(member, lesson, population.config.curriculum.start_difficulty)
     population.found_family(member)

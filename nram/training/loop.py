@@ -1,4 +1,4 @@
-"""The training loop: a population trains until a member is solved or the budget is gone; then the best is polished."""
+"""The training loop: a population trains until a member is solved, polishing included, or the budget is gone."""
 
 import contextlib
 import time
@@ -51,11 +51,11 @@ def train(
 ) -> TrainResult:
     """Train a population until a member is solved or the budget, in seconds or in batches, is gone.
 
-    A member is a candidate while its moving error at its own level is small. Its verification takes the sizes of
-    training: it is solved when it makes no error on `verify_cases` fresh cases, fuzzy and discretized. With
-    `keep_going` solved members are counted and replaced until the budget is gone. Without `replacement` training ends
-    with the last member's trial. Ctrl-C ends training: the most advanced member is verified once more and polished if
-    it is nearly right, and the best machine is returned. A second Ctrl-C raises KeyboardInterrupt.
+    A member is a candidate while its moving error at its own level of the task itself is small. Its verification takes
+    the sizes of training: it is solved when it is exact and sharp on `verify_cases` fresh cases, if need be after some
+    polishing. With `keep_going` solved members are counted and replaced until the budget is gone. Without `replacement`
+    training ends with the last member's trial. Ctrl-C ends training: the most advanced member is verified once more and
+    polished if it is nearly right, and the best machine is returned. A second Ctrl-C raises KeyboardInterrupt.
 
     task: the task itself, if it is not one of the ten. first_trial: number of the first trial; other numbers draw other
     parameters and hyperparameters. left_out: trials of the first population that do not run; without replacement the

@@ -63,20 +63,18 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.0025),
         "output_scale": (0.6, 1.2),
     },
-    # Four lessons (`nram.tasks.lessons`) lead to it; they are short, so that a bad turn in one costs little. Members
-    # that fail to learn the next one are given up soon. Sharpening keeps them from soft comparisons.
+    # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon. With two
+    # READs in a timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a value.
+    # With three they read both, and sharpening makes them prefer that.
     "listsearch": {
-        "repetitions": 2,
-        "num_registers": 5,
+        "repetitions": 3,
         "hidden": 24,
         "loss": "marginal",
-        "batch_size": 16,
         "limit_slope": 2,
         "limit_offset": 4,
         "start_difficulty": 3,
         "lesson_difficulty": 4,
         "level_threshold": 0.2,
-        "lesson_error": 0.02,
         "restart_after": 200,
         "copies": 0.5,
         "sharpening": 12.0,

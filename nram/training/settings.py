@@ -159,7 +159,7 @@ class VerificationSettings(Group):
     )
     cases: int = setting(
         1000,
-        "fresh cases on which a candidate must make no error, fuzzy and discretized",
+        "fresh cases on which a candidate must be exact and sharp (see `nram.training.verification`)",
         flat="verify_cases",
         low=1,
     )
@@ -169,5 +169,5 @@ class VerificationSettings(Group):
 class PolishSettings(Group):
     """How one machine continues training alone, to make it sharp (`nram.training.polish`)."""
 
-    batches: int = setting(1000, "batches of it; 0: none", flat="polish_batches", low=0)
+    batches: int = setting(1000, "batches of it at most; 0: none", flat="polish_batches", low=0)
     batch_size: int = setting(32, "examples in each of them", flat="polish_batch_size", low=1)
