@@ -63,9 +63,9 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.0025),
         "output_scale": (0.6, 1.2),
     },
-    # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon. With two
-    # READs in a timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a value.
-    # With three they read both, and sharpening makes them prefer that.
+    # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon. With
+    # two READs in a timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a
+    # value. With three they read both, and sharpening makes them prefer that.
     "listsearch": {
         "repetitions": 3,
         "hidden": 24,
