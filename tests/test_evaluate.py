@@ -11,7 +11,7 @@ from nram.evaluate import compare_forms, error_per_case, evaluate, run_cases
 @pytest.fixture(scope="module")
 def machine():
     """A machine that errs, and more so when discretized."""
-    return nram.load(results.RECORDED / "listsearch")
+    return nram.load(results.RECORDED / "merge")
 
 
 def draw(task, difficulty, seed=0):
@@ -19,7 +19,7 @@ def draw(task, difficulty, seed=0):
 
 
 def test_both_forms_are_counted_cell_by_cell(machine):
-    batch = draw(tasks.get("listsearch"), torch.full((200,), 20))
+    batch = draw(tasks.get("merge"), torch.full((200,), 20))
     compared = compare_forms(machine, batch)
     fuzzy = machine.run(batch.memory, batch.limit).tolist()
     discretized = machine.discretize().run(batch.memory, batch.limit).tolist()
@@ -39,7 +39,7 @@ def test_the_error_is_the_share_of_wrong_output_cells():
 
 
 def test_cases_become_a_row_for_each_form(machine):
-    task, difficulty = tasks.get("listsearch"), torch.full((200,), 20)
+    task, difficulty = tasks.get("merge"), torch.full((200,), 20)
     num_cells = task.min_cells(20)
     rows = run_cases(machine, task, difficulty, num_cells, torch.Generator().manual_seed(0))
     compared = compare_forms(machine, draw(task, difficulty))

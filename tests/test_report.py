@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # building the site takes seconds, the browser is
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (400, 1400)
-TASKS = ("access", "reverse", "listk", "listsearch")
+TASKS = ("access", "reverse", "listk", "merge")
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +239,8 @@ def test_the_stepper_moves(site, visit, width):
 
 @in_a_browser
 def test_the_stepper_shows_every_task_every_run_and_plays(site, visit):
-    page = visit(site / "index.html", fragment="#trace-listsearch")
-    assert "ListSearch" in page.locator("[data-task][aria-pressed=true]").inner_text()
+    page = visit(site / "index.html", fragment="#trace-merge")
+    assert "Merge" in page.locator("[data-task][aria-pressed=true]").inner_text()
     assert "has not solved the task" in page.locator("#warning").inner_text()
     for entry in load_traces(site):
         page.locator(f"[data-task={entry['key']}]").click()

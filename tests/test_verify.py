@@ -19,7 +19,7 @@ QUICK = {"cases": 100, "max_complexity": 15}
 
 @pytest.fixture
 def folder(tmp_path):
-    for task in ("copy", "listsearch"):
+    for task in ("copy", "merge"):
         shutil.copytree(RECORDED / task, tmp_path / task)
     return tmp_path
 
@@ -34,7 +34,7 @@ def test_recorded_numbers_hold(folder):
     frame = verify(folder, **QUICK)
     assert not frame["moved"].any()
     errors = frame[frame["number"] == "error"]
-    assert len(errors) == 2 * 2 * (15 + 3) and set(errors["task"]) == {"copy", "listsearch"}
+    assert len(errors) == 2 * 2 * (15 + 3) and set(errors["task"]) == {"copy", "merge"}
     assert (errors["cases"] == 100).all() and (errors["recorded_cases"] >= 1000).all()
     assert (errors.loc[errors["task"] == "copy", ["recorded", "again"]] == 0).all(axis=None)
     assert (errors["again"] != errors["recorded"]).any(), "these are fresh cases"
@@ -45,14 +45,14 @@ def test_recorded_numbers_hold(folder):
 
 @pytest.mark.slow
 def test_errors_that_are_recorded_too_low_or_too_high_are_found(folder):
-    path = folder / "listsearch" / "generalization.csv"
+    path = folder / "merge" / "generalization.csv"
     recorded = pd.read_csv(path)
     for change in (0.0, 1.0):
         recorded.loc[recorded["complexity"] == 6, "error"] = change
         recorded.to_csv(path, index=False)
         found = moved(folder)
         assert {(row.number, row.complexity) for row in found.itertuples() if row.number == "error"} == {("error", 6)}
-        assert set(found["task"]) == {"listsearch"}
+        assert set(found["task"]) == {"merge"}
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_other_weights_are_found(folder):
 
 
 def test_metrics_that_do_not_follow_are_found(folder):
-    path = folder / "listsearch" / "metrics.json"
+    path = folder / "merge" / "metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text(json.dumps(metrics | {"fuzzy_train_error": 0.0, "fuzzy_first_failure": None}))
     found = moved(folder)
