@@ -47,7 +47,7 @@ HASHES = {
     "swap": "c1a29c2eb5",
     "permutation": "170ee67744",
     "listk": "d4560437ec",
-    "listsearch": "2adffbf1e0",
+    "listsearch": "d53010af47",
     "merge": "e860814383",
     "walkbst": "e4b6888f4e",
 }

@@ -65,13 +65,14 @@ RECIPES: dict[str, dict] = {
     },
     # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon. With
     # two READs in a timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a
-    # value. With three they read both, and sharpening makes them prefer that.
+    # value. With three they read both, and sharpening makes them prefer that. Three timesteps per node would do up to
+    # six nodes if the limit were 2 n + 4: one machine learned that.
     "listsearch": {
         "repetitions": 3,
         "hidden": 24,
         "loss": "marginal",
         "limit_slope": 2,
-        "limit_offset": 4,
+        "limit_offset": 3,
         "start_difficulty": 3,
         "lesson_difficulty": 4,
         "level_threshold": 0.2,
