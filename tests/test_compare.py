@@ -60,7 +60,7 @@ def test_the_paper_counts_as_exact_and_its_words_are_no_numbers(mine):
     assert row["paper"] == 0 and row["low"] == pytest.approx(0.02109, abs=1e-5)
     frame = compare.compare("paper", "recorded")
     assert len(frame) == 10 * len(compare.MEASURES)
-    row = rows_of(frame, "listsearch").loc[FAR]
+    row = rows_of(frame, "merge").loc[FAR]
     assert row[["paper", "difference", "low", "high"]].isna().all()
     assert row["note"].startswith("paper: weak; recorded: ")
     assert rows_of(frame, "merge").loc["train error", "paper"] == 0.01

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 JUDGED = ("train_error", "generalization", "discretization")  # the columns in which ours can reach the paper's
+WITH_LESSONS = tuple(key for key in tasks.KEYS if tasks.get(key).lessons)
 MARKS = {True: "✓", False: "✗", None: "○"}
 SAID = {True: "reached", False: "not reached", None: "the paper gives no number"}
 
@@ -72,7 +73,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 def _beyond_paper(settings: pd.Series) -> str:
     """What a run's settings add to the paper's recipe, in words; "" for nothing."""
     additions = {
-        "lessons": settings.get("lessons") in (True,) and bool(tasks.get(settings["task"]).lessons),
+        "lessons": settings.get("lessons") in (True,) and settings["task"] in WITH_LESSONS,
         "copies": settings.get("copies", 0) > 0,
         "sharpening": settings.get("sharpening", 1) > 1,
         "no curriculum": settings.get("curriculum") in (False,),
