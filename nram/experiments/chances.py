@@ -1,8 +1,8 @@
 """How often `make reproduce` succeeds: each task's default training from scratch, seed after seed, on one thread.
 
 `python -m nram study reproduce` runs it. A run counts as a perfect row if all three of Table 1's columns are: no error
-at the train complexity, none at any complexity up to 50, none when discretized. The study's folder holds runs.csv, a
-row per run, to which each adds its row as it ends. Another call runs what is missing.
+at the train complexity, none at any complexity up to 50, and the same outputs when discretized. The study's folder
+holds runs.csv, a row per run, to which each adds its row as it ends. Another call runs what is missing.
 """
 
 import math
@@ -52,8 +52,7 @@ def run_chances(
     if unknown:
         raise ValueError(f"{NAME} has no setting {', '.join(sorted(unknown))}; valid: {', '.join(tasks.KEYS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    origin = results.collect_provenance({}, seconds=0.0, kernel="")
-    commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")
+    commit = results.short_commit()
     with locked(folder, "study"):
         done = set()
         if path.exists():
@@ -99,9 +98,10 @@ def run_once(key: str, seed: int, cases: int, commit: str) -> dict:
         return row
     evaluation = evaluate_result(result, cases=cases, progress=False)
     verdict = results.judge(evaluation.generalization, config.examples.train_difficulty)
-    forms = (verdict.fuzzy, verdict.discretized)
+    words = verdict.in_words()
     return row | {
-        "perfect": all(form.first_failure is None and form.largest >= results.PERFECT_UP_TO for form in forms),
+        "perfect": (words["train_error"], words["generalization"], words["discretization"])
+        == (0, "perfect", "perfect"),
         "train_error": verdict.fuzzy.train_error,
         "fuzzy_to": verdict.fuzzy.error_free_up_to,
         "discretized_to": verdict.discretized.error_free_up_to,

@@ -144,8 +144,7 @@ def _differing(before: dict, settings: dict) -> str:
 
 def _calls(blocks: Path, plan: Plan, number: int, ended: set[tuple[str, str, int]]) -> list[tuple]:
     """The arguments of `run_block` for every population with a trial that has not ended."""
-    origin = results.collect_provenance({}, seconds=0.0, kernel="")  # of the code that runs now
-    commit = (origin["commit"] or "unknown")[:10] + ("-dirty" if origin["dirty"] else "")
+    commit = results.short_commit()  # of the code that runs now
     size = next(iter(plan.values())).population.size
     return [
         (blocks, *key, config, first, min(first + size, number), commit)

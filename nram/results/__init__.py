@@ -6,7 +6,7 @@ from nram.results.intervals import difference_interval, mcnemar_p, wilson_interv
 from nram.results.markdown import to_markdown
 from nram.results.paper import PAPER_EXECUTIONS, paper_execution, paper_gradient_noise, paper_table1
 from nram.results.places import CHECKOUT, FAILED, FIGURES, MINE, NOTEBOOKS, RECORDED, STUDIES
-from nram.results.provenance import collect_provenance, processor
+from nram.results.provenance import collect_provenance, processor, short_commit
 from nram.results.runs import FILES, Run, best_runs, find_run, load_generalization, load_run, load_runs, origin
 from nram.results.saving import remove_stale, save_run
 from nram.results.table1 import (
@@ -61,6 +61,7 @@ __all__ = [
     "remove_stale",
     "run_name",
     "save_run",
+    "short_commit",
     "summary_markdown",
     "table1",
     "table1_markdown",

@@ -16,7 +16,7 @@ import torch
 from nram.results.identity import config_hash
 from nram.results.places import CHECKOUT
 
-__all__ = ["code_version", "collect_provenance", "processor"]
+__all__ = ["code_version", "collect_provenance", "processor", "short_commit"]
 
 CODE = ("nram", "notebooks", "pyproject.toml", "requirements.lock")  # paths whose uncommitted changes set `dirty`
 
@@ -67,6 +67,12 @@ def _command_line() -> str:
     if arguments and "bin" in Path(arguments[0]).parts:
         return shlex.join([Path(arguments[0]).name, *arguments[1:]])
     return shlex.join(["python", *arguments])
+
+
+def short_commit() -> str:
+    """The checkout's commit for a row of a table, with "-dirty" if its code differs from that."""
+    version = code_version()
+    return (version["commit"] or "unknown")[:10] + ("-dirty" if version["dirty"] else "")
 
 
 def code_version(checkout: Path = CHECKOUT) -> dict:

@@ -23,7 +23,7 @@ HOPELESS = 12  # no member begins as a graduate that so many began as in vain
 def has_learned(population: Population, member: int) -> bool:
     """Whether a member has learned the lesson that it is at."""
     members, trial = population.members, population.trial(member)
-    if population.at_the_task()[member] or trial.level < population.hardest(trial.lesson):
+    if trial.lesson == population.last_stage or trial.level < population.hardest(trial.lesson):
         return False
     return trial.error < population.config.curriculum.lesson_error and bool(members.error_weight[member] > MIN_WEIGHT)
 
@@ -39,19 +39,19 @@ def begin_next_lesson(population: Population, member: int) -> None:
         population.graduates[trial.graduate].failed = 0
     population.graduates.append(Graduate(members.theta[member].clone(), lesson, trial.number))
     trial.lesson, trial.graduate = lesson, -1
-    generator = torch.Generator().manual_seed(hash((population.config.seed, trial.number, trial.batches)) % 2**62)
+    generator = torch.Generator().manual_seed(population.seed_of(member))
     _begin(population, member, members.theta[member], init_member(population.controller, generator))
 
 
 def overtaken(population: Population) -> list[int]:
     """The members that are at an earlier lesson than a graduate that others may begin as."""
-    furthest = max((each.lesson for each in population.graduates if each.failed < HOPELESS), default=0)
+    furthest = max((each.lesson for each in _hopeful(population)), default=0)
     return [member for member in population.running() if population.members.lesson[member] < furthest]
 
 
 def begin_as_graduate(population: Population, member: int) -> None:
     """Let a member that was just started begin as the graduate that came furthest and failed least, if there is one."""
-    hopeful = [each for each in population.graduates if each.failed < HOPELESS]
+    hopeful = _hopeful(population)
     if not hopeful:
         return
     graduate = max(hopeful, key=lambda each: (each.lesson, -each.failed))
@@ -68,12 +68,17 @@ def count_failure(population: Population, member: int) -> None:
         population.graduates[trial.graduate].failed += 1
 
 
+def _hopeful(population: Population) -> list[Graduate]:
+    """The graduates that others may begin as."""
+    return [each for each in population.graduates if each.failed < HOPELESS]
+
+
 @torch.no_grad()
 def _begin(population: Population, member: int, theta: Tensor, fresh: dict[str, Tensor]) -> None:
     """Put a member at the start of its trial's lesson, with softened parameters."""
     population.members.theta[member] = theta
     lesson = population.trial(member).lesson
-    if lesson < len(population.stages) - 1:
+    if lesson < population.last_stage:
         population.multiply_output_layer(member, SOFTENING)
     for name, param in population.machines.params.items():
         param[member] += FRESH * fresh[name].to(param.device)

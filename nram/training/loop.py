@@ -226,8 +226,7 @@ class Training:
         """Verify a member, and keep its machine if it is the best so far. Whether it is solved."""
         config, trial = self.config, self.population.trial(member)
         machine = self.population.machine(member)
-        seed = hash((config.seed, trial.number, trial.batches)) % 2**62
-        verification = verify(machine, self.task, config, seed)
+        verification = verify(machine, self.task, config, self.population.seed_of(member))
         if self.deserves_polish(trial, verification):
             trial.polished = True
             name = f"polish-{trial.number}-{trial.batches}"
@@ -262,7 +261,7 @@ class Training:
             self.on_trial(trial, self.population.machine(member) if trial.solved else None)
 
     def result(self) -> TrainResult:
-        """Close the trials that still run, verify the most advanced member if no machine is solved, polish the best."""
+        """Close the trials that still run, verify the most advanced member if no machine is solved."""
         config, population = self.config, self.population
         if self.batches != self.saved_batches:
             self.save()
@@ -290,7 +289,7 @@ class Training:
             history=pd.DataFrame(self.history),
             trials=pd.DataFrame([trial.row() for trial in population.trials]),
             batches=self.batches,
-            seconds=seconds,
+            seconds=self.seconds(),
             earlier_seconds=self.earlier_seconds,
             resumed=self.resumed,
             started_at=self.started_at,

@@ -18,6 +18,7 @@ from nram.training.config import TrainConfig
 
 __all__ = ["VERIFY_EVERY", "Members", "Population", "Trial"]
 
+LESSON = 1000  # levels that a lesson counts for
 VERIFY_EVERY = 50  # batches between two verifications of the same member
 NOT_WRITTEN = ("chance", "next_verification", "polished", "graduate")  # a trial's fields not in trials.csv
 
@@ -145,6 +146,10 @@ class Members:
         """All tensors by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
+    def ladder(self) -> Tensor:
+        """How far the members have come, in levels: [P]; a lesson counts for more than all levels."""
+        return LESSON * self.lesson + self.level
+
     def level_error(self) -> Tensor:
         """The moving average of the error at d = D: [P]; 1 where no such example has been seen."""
         return torch.where(self.error_weight > 0, self.error_sum / self.error_weight.clamp(min=1e-9), 1.0)
@@ -236,14 +241,24 @@ class Population:
         """The members whose trials have not ended."""
         return [member for member in range(len(self)) if self.trial(member).ended == "running"]
 
+    def seed_of(self, member: int) -> int:
+        """A seed for what is drawn once for a member as it is after its trial's batches."""
+        trial = self.trial(member)
+        return hash((self.config.seed, trial.number, trial.batches)) % 2**62
+
+    @property
+    def last_stage(self) -> int:
+        """The index of the task itself in `stages`."""
+        return len(self.stages) - 1
+
     def hardest(self, lesson: int) -> int:
         """The highest level at stages[lesson]."""
-        config, is_lesson = self.config, lesson < len(self.stages) - 1
+        config, is_lesson = self.config, lesson < self.last_stage
         return (is_lesson and config.curriculum.lesson_difficulty) or config.examples.train_difficulty
 
     def at_the_task(self) -> Tensor:
         """Which members have learned all lessons and train on the task itself: BoolTensor[P]."""
-        return self.members.lesson == len(self.stages) - 1
+        return self.members.lesson == self.last_stage
 
     def found_family(self, member: int) -> int:
         """Make a member the first of a new family, because its state is a new one; the family's number."""
@@ -272,7 +287,7 @@ class Population:
     def adopt(self, member: int, machine: Machine) -> None:
         """Give a member a machine's parameters, at the train difficulty."""
         self._put(member, machine.params)
-        self.members.lesson[member] = len(self.stages) - 1
+        self.members.lesson[member] = self.last_stage
         self.members.level[member] = self.config.examples.train_difficulty
 
     @torch.no_grad()

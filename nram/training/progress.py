@@ -4,7 +4,6 @@ import torch
 
 from nram.training.config import TrainConfig
 from nram.training.population import Population
-from nram.training.restarts import LESSON
 
 __all__ = ["most_advanced", "progress_row", "progress_text"]
 
@@ -12,7 +11,7 @@ __all__ = ["most_advanced", "progress_row", "progress_text"]
 def most_advanced(population: Population) -> int:
     """The finite member with the most lessons, then the highest level, then the smallest error."""
     members = population.members
-    advance = LESSON * members.lesson + members.level - members.level_error().clamp(max=0.999)
+    advance = members.ladder() - members.level_error().clamp(max=0.999)
     advance = torch.where(members.finite(), advance, -1.0)
     return int(advance.argmax())
 

@@ -11,7 +11,6 @@ __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
 PATIENCE_AT_TOP = 3.0  # factor on the patience with a member at the train difficulty
 PATIENCE_IN_FRONT = 4  # factor on the patience with a member that stands out, if there are copies
 LEAD = 0.2  # a member stands out if its merit exceeds the median by this, in levels
-LESSON = 1000  # levels that a lesson counts for
 FRUITLESS = 24  # stop copying a state after this many failed copies
 
 
@@ -29,7 +28,7 @@ def patience(population: Population) -> list[float]:
 
 def merit(members: Members) -> Tensor:
     """How far the members have come: [P], lessons, then levels, less the root of the lowest moving error there."""
-    return LESSON * members.lesson + members.level - members.lowest_error.clamp(max=0.999).sqrt()
+    return members.ladder() - members.lowest_error.clamp(max=0.999).sqrt()
 
 
 def stands_out(members: Members) -> Tensor:
