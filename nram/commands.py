@@ -4,17 +4,16 @@ import math
 import shlex
 import signal
 import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from nram import results, tasks
 from nram.arguments import setting_text
 from nram.experiments import chances, compare, reproduce, verify
 from nram.experiments import run as experiment
+from nram.experiments.board import Board
 from nram.experiments.parallel_search import search_in_parallel
 from nram.experiments.search import search, success_rate
 from nram.experiments.studies import run_study
@@ -59,13 +58,14 @@ def evaluate_command(arguments: Namespace) -> None:
 
 def verify_command(arguments: Namespace) -> int:
     """Measure recorded runs on fresh cases and compare with what they claim; exit code 1 if a number moved."""
-    frame = verify.verify(
-        arguments.runs,
-        cases=arguments.cases,
-        max_complexity=arguments.max_complexity,
-        seed=arguments.seed,
-        progress=lambda folders: tqdm(folders, disable=arguments.quiet, desc="verifying", unit=" runs"),
-    )
+    with board_of(arguments) as board:
+        frame = verify.verify(
+            arguments.runs,
+            cases=arguments.cases,
+            max_complexity=arguments.max_complexity,
+            seed=arguments.seed,
+            progress=lambda folders: board.each(folders, lambda folder: Path(folder).name, "measured"),
+        )
     print(verify.verify_markdown(frame))
     if arguments.csv:
         frame.to_csv(arguments.csv, index=False)
@@ -106,11 +106,13 @@ def search_command(arguments: Namespace) -> None:
     config = config_of(arguments)
     folder = arguments.out or Path("results/searches") / arguments.task
     if not (arguments.populations or arguments.jobs or arguments.slurm) and arguments.launcher == "local":
-        trials = search(config, folder, resume=arguments.resume, progress=not arguments.quiet)
+        with board_of(arguments) as board, board.job(arguments.task):
+            trials = search(config, folder, resume=arguments.resume, progress=False)
     else:
         launcher = launcher_of(arguments, minutes=config.budget.seconds / 60 + 15)
         count = arguments.populations or 1
-        trials = search_in_parallel(config, folder, count, resume=arguments.resume, **launcher)
+        with board_of(arguments) as board:
+            trials = search_in_parallel(config, folder, count, resume=arguments.resume, board=board, **launcher)
     seconds = float(trials["search_seconds"].max())
     print(results.to_markdown(pd.DataFrame([success_rate(trials) | {"seconds": seconds}])))
     print(f"trials: {folder / 'trials.csv'}")
@@ -122,18 +124,23 @@ def study_command(arguments: Namespace) -> None:
     if arguments.name == chances.NAME:
         if arguments.batches:
             raise ValueError(f"the study {chances.NAME} trains as long as `make reproduce` does: it takes no --batches")
-        frame = chances.run_chances(arguments.out, seeds=arguments.seeds, only=arguments.only, **launcher)
+        with board_of(arguments) as board:
+            frame = chances.run_chances(
+                arguments.out, seeds=arguments.seeds, only=arguments.only, board=board, **launcher
+            )
         print(chances.chances_markdown(chances.chances_table(frame)))
         print(f"runs: {arguments.out / chances.NAME / 'runs.csv'}")
         return
-    trials = run_study(
-        arguments.name,
-        arguments.out,
-        seeds=arguments.seeds,
-        batches=arguments.batches,
-        only=arguments.only,
-        **launcher,
-    )
+    with board_of(arguments) as board:
+        trials = run_study(
+            arguments.name,
+            arguments.out,
+            seeds=arguments.seeds,
+            batches=arguments.batches,
+            only=arguments.only,
+            board=board,
+            **launcher,
+        )
     print(study_markdown(study_table(trials)))
     print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")
 
@@ -151,27 +158,27 @@ def reproduce_command(arguments: Namespace) -> int:
     parameters = {"seed": arguments.seed, "budget_seconds": arguments.budget, "device": arguments.device}
     configs = {key: TrainConfig.for_task(key, **parameters, **overrides).to_dict() for key in arguments.tasks}
     threads = arguments.threads or max(1, usable_cores() // arguments.jobs)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        seconds = int(time.monotonic() - started)
-        print(text if "\n" in text else f"{seconds // 60:3d}:{seconds % 60:02d}  {text}", flush=True)
-
-    say(
-        f"{len(configs)} tasks, {arguments.jobs} at a time, {threads} threads each; "
-        f"at most {arguments.budget:g} s of training per task, then its evaluation"
-    )
-    failures = reproduce.reproduce(
-        configs,
-        {**parameters, "overrides": overrides, "cases": arguments.cases, "max_complexity": arguments.max_complexity},
-        arguments.results,
-        parallel=arguments.jobs,
-        threads=threads,
-        commands={key: _reproduce_one(key, arguments, overrides) for key in configs}
-        | dict.fromkeys(reproduce.SUMMARIES, "python -m nram reproduce"),
-        notebooks=arguments.notebooks,
-        say=say,
-    )
+    with Board(sys.stdout) as board:
+        board.say(
+            f"{len(configs)} tasks, {arguments.jobs} at a time, {threads} threads each; "
+            f"at most {arguments.budget:g} s of training per task, then its evaluation"
+        )
+        failures = reproduce.reproduce(
+            configs,
+            {
+                **parameters,
+                "overrides": overrides,
+                "cases": arguments.cases,
+                "max_complexity": arguments.max_complexity,
+            },
+            arguments.results,
+            parallel=arguments.jobs,
+            threads=threads,
+            commands={key: _reproduce_one(key, arguments, overrides) for key in configs}
+            | dict.fromkeys(reproduce.SUMMARIES, "python -m nram reproduce"),
+            notebooks=arguments.notebooks,
+            board=board,
+        )
     for name, error in failures.items():
         print(f"FAILED {name}: {error}", file=sys.stderr)
     return 1 if failures else 0
@@ -194,7 +201,8 @@ def recorded_command(arguments: Namespace) -> None:
     recorded.trace_picture(recorded.RECORDED / recorded.TRACED, recorded.RECORDED / "trace.png")
     recorded.update_readme()
     if not arguments.tables:
-        recorded.execute_notebooks(arguments.notebooks, say=lambda name: print(name, flush=True))
+        with Board(sys.stdout) as board:
+            recorded.execute_notebooks(arguments.notebooks, board=board)
 
 
 def report_command(arguments: Namespace) -> None:
@@ -244,8 +252,12 @@ def launcher_of(arguments: Namespace, minutes: float) -> dict:
     options = dict(arguments.slurm)
     if arguments.launcher == "slurm":
         options = {"time": math.ceil(minutes), **options}
-    say = (lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
-    return {"launcher": arguments.launcher, "jobs": arguments.jobs, "slurm": options, "say": say}
+    return {"launcher": arguments.launcher, "jobs": arguments.jobs, "slurm": options}
+
+
+def board_of(arguments: Namespace) -> Board:
+    """What shows the jobs of a command at work, beside its result on stdout; nothing with --quiet."""
+    return Board(None if arguments.quiet else sys.stderr)
 
 
 def exit_when_terminated() -> None:

@@ -1,5 +1,8 @@
 """A search as a list of populations: their own seeds, nothing run twice, one table; and what the launcher refuses."""
 
+import io
+import re
+
 import pandas as pd
 import pytest
 from builders import search_config
@@ -7,14 +10,18 @@ from builders import search_config
 import nram
 from nram.__main__ import main, make_parser
 from nram.experiments import parallel_search, search
+from nram.experiments.board import Board
 from nram.experiments.launch import launch
 
 
 @pytest.mark.slow
 def test_populations_have_seeds_of_their_own_and_are_not_run_twice(tmp_path):
-    told = []
-    rows = parallel_search.search_in_parallel(search_config(seed=5), tmp_path, 2, say=told.append)
-    assert [text.split(" started")[0].rsplit(" ", 1)[0] for text in told] == ["1 of 2: seed 5:", "2 of 2: seed 6:"]
+    board = Board(io.StringIO())
+    rows = parallel_search.search_in_parallel(search_config(seed=5), tmp_path, 2, board=board)
+    assert re.findall(r"\d of 2: seed \d(?=: \d+ started)", board.stream.getvalue()) == [
+        "1 of 2: seed 5",
+        "2 of 2: seed 6",
+    ]
     assert set(rows["seed"]) == {5, 6} and not rows["learning_rate"].duplicated().any()
     assert not rows.duplicated(["seed", "trial"]).any()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "trials.csv", dtype={"rises": str}), rows, check_dtype=False)

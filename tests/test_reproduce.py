@@ -1,7 +1,9 @@
 """The runner, on small notebooks made for these tests: success, failure, skipping what is done, interruptions."""
 
 import contextlib
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from nram.__main__ import main
 from nram.arguments import setting, setting_text, task_keys
 from nram.experiments import notebooks as executing
 from nram.experiments import reproduce
+from nram.experiments.board import Board
 from nram.results import files
 
 PARAMETERS = {"seed": 3, "budget_seconds": 2.0, "device": "cpu", "overrides": {}}
@@ -90,7 +93,7 @@ def prepare(notebooks, *keys):
         results.save_run(
             notebooks / "made",
             config=configs[key],
-            metrics={"solved": True, "cases": 1000, "max_complexity": 50},
+            metrics={"solved": True, "training_seconds": 1.0, "cases": 1000, "max_complexity": 50},
             generalization=sweep(complexities=[*range(1, 51)]),
             history=pd.DataFrame({"batch": [1]}),
             trials=pd.DataFrame({"trial": [0]}),
@@ -101,11 +104,10 @@ def prepare(notebooks, *keys):
 
 
 def run(notebooks, configs, **options):
-    lines = []
-    failures = reproduce.reproduce(
-        configs, PARAMETERS, notebooks.parent / "results", notebooks=notebooks, say=lines.append, **options
-    )
-    return failures, "\n".join(lines)
+    with Board(io.StringIO()) as board:
+        folder = notebooks.parent / "results"
+        failures = reproduce.reproduce(configs, PARAMETERS, folder, notebooks=notebooks, board=board, **options)
+    return failures, board.stream.getvalue()
 
 
 def log(notebooks):
@@ -151,7 +153,11 @@ def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(noteboo
     assert executed_text(folder / "notebooks" / "20_table1.ipynb") == f"{sorted([done.name, 'failed'])}\n"
     assert (folder / "figures.txt").exists(), "paths mean the same in every notebook"
     assert pd.read_csv(folder / "tables" / "table1.csv")["train_error"].notna().sum() == 1
-    assert "| copy " in said and not (folder / ".executing").exists()
+    assert not (folder / ".executing").exists()
+    assert re.search(r"^ +\d+:\d\d  copy  +✓ perfect after 1 s of training; \d+ s in all$", said, re.MULTILINE)
+    assert re.search(r"^copy +✓ 0 +0 +✓ perfect +perfect +✓ perfect +perfect$", said, re.MULTILINE)
+    assert "1 of 10 reach the paper; 9 not run" in said and f"tables:    {folder / 'tables'}\n" in said
+    assert f"-m nram compare --mine {runs}\n" in said
     assert list(scratch.iterdir()) == [], "no sockets stay behind, not even the dead worker's"
 
     (notebooks / "swap.py").unlink()
@@ -159,7 +165,7 @@ def test_failures_are_named_and_stop_nothing_else_and_finished_runs_stay(noteboo
     failures, said = run(notebooks, {key: configs[key] for key in ("copy", "swap")})
     assert failures == {}
     assert log(notebooks)[before:] == ["swap"], "copy is not run again"
-    assert f"copy  finished before: {done.name}" in said
+    assert f"copy  ✓ perfect after 1 s of training; finished before: {done.name}" in said
     assert results.run_name(configs["swap"]) not in [path.name for path in failed.iterdir()], "what it left is gone"
     assert pd.read_csv(folder / "tables" / "table1.csv")["train_error"].notna().sum() == 2
 
@@ -325,7 +331,7 @@ def test_the_end_of_the_runner_is_the_end_of_its_children_and_the_next_call_goes
         output, errors = runner.communicate(timeout=120)
     assert runner.returncode == 0, errors
     assert log(notebooks).count("copy") == 1 and log(notebooks).count("swap") == 3
-    assert "copy  finished before" in output
+    assert "finished before: copy-" in output
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

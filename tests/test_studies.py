@@ -1,5 +1,7 @@
 """Studies: trials that do not depend on each other, resumption, the table, the plans."""
 
+import io
+
 import pandas as pd
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from nram import results, tasks
 from nram.__main__ import main
 from nram.experiments import studies, study_plans, study_tables
+from nram.experiments.board import Board
 from nram.experiments.launch import launch
 from nram.report import curves
 from nram.training.config import TrainConfig
@@ -108,9 +111,10 @@ def plan(monkeypatch):
 
 @pytest.mark.slow
 def test_a_study_has_a_row_for_every_trial_and_goes_on_after_a_kill(plan, tmp_path):
-    told = []
-    whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, say=told.append)
-    assert len(told) == 8 and "seeds 3 to 3" in "".join(told)
+    board = Board(io.StringIO())
+    whole = studies.run_study("tiny", tmp_path / "whole", seeds=4, board=board)
+    told = board.stream.getvalue()
+    assert told.count(" of 8: ") == 8 and "seeds 3 to 3" in told and board.forecast.left({}).usual == 0
     assert len(whole) == 16 and whole["learning_rate"].eq(0.01).all()
     keys = list(dict.fromkeys(zip(whole["setting"], whole["variant"], strict=True)))
     assert keys == [("wide", "with noise"), ("wide", "no noise"), ("narrow", "with noise"), ("narrow", "no noise")]

@@ -6,13 +6,15 @@ holds runs.csv, a row per run, to which each adds its row as it ends. Another ca
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from nram import kernels, results, tasks
+from nram.experiments.board import Board
+from nram.experiments.forecast import expected_of_tasks
 from nram.experiments.launch import launch
 from nram.experiments.run import evaluate_result
 from nram.results.files import append_row, locked
@@ -37,14 +39,15 @@ def run_chances(
     seeds: int | None = None,
     only: Sequence[str] | None = None,
     cases: int = 1000,
-    say: Callable[[str], None] = lambda text: None,
+    board: Board | None = None,
     **launcher,
 ) -> pd.DataFrame:
     """Run what is missing in `folder`/reproduce; return the frame of its runs.
 
     seeds: how many of every task, instead of the plan's. only: keys of tasks. cases: fresh cases behind every error.
-    launcher: where runs take place (see `nram.experiments.launch.launch`). Runs whose settings are not the recipe's of
-    today are run again. Raises `nram.results.files.Busy` if another process runs this study there.
+    board: shows the runs at work. launcher: where they take place (see `nram.experiments.launch.launch`). Runs whose
+    settings are not the recipe's of today are run again. Raises `nram.results.files.Busy` if another process runs this
+    study there.
     """
     folder = Path(folder) / NAME
     path = folder / "runs.csv"
@@ -67,11 +70,16 @@ def run_chances(
             for key in only or tasks.KEYS
             if index < (seeds or SEEDS.get(key, HARD_SEEDS)) and (key, FIRST_SEED + index) not in done
         ]
+        takes = expected_of_tasks({key: TrainConfig.for_task(key).budget.seconds for key in tasks.KEYS})
+        names, board = {f"{key}, seed {seed}": takes[key] for key, seed, *_ in calls}, board or Board()
+        launched = launch(run_once, calls, logs=folder / "slurm", names=names, board=board, **launcher)
         with open(path, "a", encoding="utf-8") as file:
-            for count, row in enumerate(launch(run_once, calls, logs=folder / "slurm", **launcher), start=1):
+            for count, row in enumerate(launched, start=1):
                 append_row(file, COLUMNS, row)
                 verdict = "perfect" if row["perfect"] else "solved, not perfect" if row["solved"] else "not solved"
-                say(f"{count} of {len(calls)}: {row['task']}, seed {row['seed']}: {verdict}, {row['seconds']:.0f} s")
+                board.say(
+                    f"{count} of {len(calls)}: {row['task']}, seed {row['seed']}: {verdict}, {row['seconds']:.0f} s"
+                )
     return load_chances(folder)
 
 

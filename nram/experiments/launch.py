@@ -1,12 +1,17 @@
 """Spread independent calls of one function over processes of this computer or over a SLURM array."""
 
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
+
+from nram.experiments.board import Board
+from nram.experiments.forecast import Expected
+from nram.training import status
 
 __all__ = ["LAUNCHERS", "launch"]
 
@@ -22,13 +27,16 @@ def launch(
     jobs: int | None = None,
     logs: str | Path | None = None,
     slurm: dict | None = None,
+    names: Mapping[str, Expected] | Sequence[str] = (),
+    board: Board | None = None,
 ) -> Iterator:
     """Yield what function(*arguments) returns for each call, in the order in which the calls end.
 
     launcher: "local", processes of this computer that share its cores, or "slurm", one array of jobs. jobs: how many at
     a time; None means 1 for "local" and as many as the cluster allows for "slurm". A single local job runs in this
     process. logs: the folder for SLURM's logs, which all nodes must see. slurm: options of sbatch, as submitit names
-    them (time in minutes, partition, cpus_per_task, gpus_per_node, ...).
+    them (time in minutes, partition, cpus_per_task, gpus_per_node, ...). board: shows the calls while they are at
+    work, those of SLURM as they end; by their names, or numbers, perhaps with what each takes.
 
     The function and its arguments must be picklable, and a second call with the same arguments must be harmless: if one
     call fails, or this process is killed, the others continue, and all can be launched again. Raises what the function
@@ -37,30 +45,45 @@ def launch(
     """
     if launcher not in LAUNCHERS:
         raise ValueError(f"unknown launcher {launcher!r}; valid: {', '.join(LAUNCHERS)}")
+    board, names = board or Board(), names or [str(number) for number in range(len(calls))]
+    board.expect(names, jobs or (1 if launcher == "local" else max(1, len(calls))))
+    names = list(names)
     if launcher == "slurm":
-        return _on_slurm(function, calls, jobs, Path(logs), slurm or {})
+        return _on_slurm(function, calls, jobs, Path(logs), slurm or {}, names, board)
     if slurm:
         raise ValueError("options of SLURM are given, but the launcher is local")
-    return _local(function, calls, jobs or 1)
+    return _local(function, calls, jobs or 1, names, board)
 
 
-def _local(function, calls, jobs) -> Iterator:
+def _local(function, calls, jobs, names, board) -> Iterator:
     if jobs == 1:
-        yield from (function(*arguments) for arguments in calls)
+        for name, arguments in zip(names, calls, strict=True):
+            with board.job(name):
+                outcome = function(*arguments)
+            yield outcome
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as processes:
-        waiting = [processes.submit(function, *arguments) for arguments in calls]
+        waiting = {
+            processes.submit(_telling, board.file_of(name), function, arguments): name
+            for name, arguments in zip(names, calls, strict=True)
+        }
         try:
             for done in as_completed(waiting):
+                board.end(waiting[done])
                 yield done.result()
         finally:
             for each in waiting:
                 each.cancel()
 
 
-def _on_slurm(function, calls, jobs, logs, options) -> Iterator:
+def _telling(told: Path | None, function: Callable, arguments: tuple):
+    with status.telling(told) if told else contextlib.nullcontext():
+        return function(*arguments)
+
+
+def _on_slurm(function, calls, jobs, logs, options, names, board) -> Iterator:
     try:
         import submitit
     except ImportError as error:
@@ -78,6 +101,7 @@ def _on_slurm(function, calls, jobs, logs, options) -> Iterator:
             executor.submit(_with_threads, options["cpus_per_task"], function, arguments) for arguments in calls
         ]
     for job in submitit.helpers.as_completed(submitted, poll_frequency=POLL_SECONDS):
+        board.end(names[submitted.index(job)])
         try:
             yield job.result()
         except submitit.core.utils.UncompletedJobError as error:

@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from nram.training import status
+
 __all__ = ["Failure", "describe", "execute"]
 
 SOCKET_PATH = 100  # longest path of a socket in characters; Linux allows 107, macOS 103
@@ -25,7 +27,7 @@ def execute(notebook: Path, aside: Path, parameters: dict, *, threads: int, comm
     """
     check_parameters(notebook, parameters)
     for attempt in (1, 2):
-        seen = {"started": False, "cell": None}
+        seen = {"started": False, "cell": None, "cells": 0}
         try:
             nb = _execute_once(notebook, aside, parameters, threads, command, seen)
             break
@@ -51,7 +53,7 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 
 
 def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, command: str, seen: dict):
-    """One attempt; writes into `seen` whether the kernel started, and the number of the last cell that started."""
+    """One attempt; writes into `seen` whether the kernel started, how many cells, the last one that started."""
     import papermill
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
@@ -64,6 +66,10 @@ def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, c
     class PrivateKernelManager(AsyncKernelManager):
         def __init__(self, **options):
             super().__init__(**transport, **options)
+
+    def on_cell_execute(cell_index: int, **_) -> None:
+        seen["cell"] = cell_index
+        status.tell("notebook cell", done=cell_index, total=seen["cells"])
 
     os.environ.pop("MPLBACKEND", None)  # figures belong in the notebook, whatever backend the user has chosen
     os.environ.update(kernel_environment(threads, folder, command))
@@ -78,8 +84,8 @@ def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, c
                 iopub_timeout=60,
                 coalesce_streams=True,
                 shutdown_kernel="immediate",
-                on_notebook_start=lambda **_: seen.update(started=True),
-                on_cell_execute=lambda cell_index, **_: seen.update(cell=cell_index),
+                on_notebook_start=lambda notebook, **_: seen.update(started=True, cells=len(notebook.cells)),
+                on_cell_execute=on_cell_execute,
             )
     except DeadKernelError as error:
         raise RuntimeError(f"the kernel died in cell {seen['cell']}") from error

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from nram import results
+from nram.experiments.board import Board
+from nram.experiments.forecast import Expected
 from nram.experiments.launch import launch
 from nram.experiments.search import load_trials, search
 from nram.training.config import TrainConfig
@@ -27,14 +29,13 @@ def search_in_parallel(
     populations: int,
     *,
     resume: bool = False,
-    say=lambda text: None,
+    board: Board | None = None,
     **launcher,
 ) -> pd.DataFrame:
     """Run the populations 0 to `populations` - 1, or the rest of them; return the frame of all their trials.
 
-    say(text) is called whenever a population ends. launcher: where they run (see
-    `nram.experiments.launch.launch`). Raises ValueError if the folder holds a search and `resume` is not set, or one of
-    other settings.
+    board: shows the populations at work. launcher: where they run (see `nram.experiments.launch.launch`). Raises
+    ValueError if the folder holds a search and `resume` is not set, or one of other settings.
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
@@ -42,8 +43,11 @@ def search_in_parallel(
     if not resume and _population_folders(folder):
         raise ValueError(f"{folder} holds a search already: resume it, or name another folder")
     calls = [(config.replace(seed=config.seed + k), _population_folder(folder, k)) for k in range(populations)]
-    for done, text in enumerate(launch(run_population, calls, logs=folder / "slurm", **launcher), start=1):
-        say(f"{done} of {populations}: {text}")
+    takes = Expected(config.budget.seconds, config.budget.seconds)
+    names, board = {f"seed {each.seed}": takes for each, _ in calls}, board or Board()
+    launched = launch(run_population, calls, logs=folder / "slurm", names=names, board=board, **launcher)
+    for done, text in enumerate(launched, start=1):
+        board.say(f"{done} of {populations}: {text}")
     merged = merge_trials(folder)
     results.write_text(folder / "trials.csv", merged.to_csv(index=False))
     return merged

@@ -6,11 +6,13 @@ nothing: papermill leaves one that looks executed when a kernel dies.
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from nram import results
+from nram.experiments.board import Board
+from nram.experiments.forecast import AROUND_TRAINING, Expected, expected_of_tasks
 from nram.experiments.notebooks import Failure, execute
 from nram.experiments.workers import run_jobs
 from nram.results.files import locked
@@ -38,20 +40,22 @@ def reproduce(
     threads: int = 1,
     commands: dict[str, str] | None = None,
     notebooks: Path = results.NOTEBOOKS,
-    say: Callable[[str], None] = print,
+    board: Board | None = None,
 ) -> dict[str, str]:
     """Execute the notebooks that are not done yet, then the summaries; write Table 1. Returns the errors by name.
 
     configs: per task, the configuration that its notebook computes from `parameters`, which lack only task and
     results_folder. folder: gets runs, notebooks, tables and figures. parallel: notebooks at a time; threads: of each.
-    commands: what the provenance names, per task and summary. Raises `nram.results.files.Busy` if another process
-    works in that folder, KeyboardInterrupt or SystemExit if interrupted.
+    commands: what the provenance names, per task and summary. board: shows the notebooks at work, then Table 1.
+    Raises `nram.results.files.Busy` if another process works in that folder, KeyboardInterrupt or SystemExit if
+    interrupted.
     """
     folder, notebooks = Path(folder).resolve(), Path(notebooks).resolve()
     runs = folder / "runs"
     commands = commands or dict.fromkeys([*configs, *SUMMARIES], "python -m nram reproduce")
     of_tasks, summaries = make_jobs(configs, parameters, commands, folder, notebooks)
     failures: dict[str, str] = {}
+    board = board or Board()
     with locked(folder, "reproduction"):
         runs.mkdir(exist_ok=True)
         shutil.rmtree(folder / EXECUTING, ignore_errors=True)  # a killed runner leaves it
@@ -60,21 +64,44 @@ def reproduce(
         for job in of_tasks:
             try:
                 if job.is_done():
-                    say(f"{job.name}  finished before: {results.run_name(job.config)}")
+                    board.say(f"{job.name}  {job.outcome()}; finished before: {results.run_name(job.config)}")
                 else:
                     waiting.append(job)
             except ValueError as error:
                 failures[job.name] = f"{error}; remove the run's folder to run it again"
-                say(f"{job.name}  FAILED: {failures[job.name]}")
-        for name, failure in run_jobs([waiting, summaries], parallel, threads, say).items():
+                board.say(f"{job.name}  ✗ FAILED: {failures[job.name]}")
+        takes = expected_of_tasks({job.name: job.config["budget_seconds"] for job in waiting})
+        takes |= {job.name: Expected(0.0, 0.0) for job in summaries}
+        board.expect(takes, parallel, around=AROUND_TRAINING)
+        for name, failure in run_jobs([waiting, summaries], parallel, threads, board).items():
             failures[name] = f"{failure.error} ({runs / results.FAILED})"
         shutil.rmtree(folder / EXECUTING, ignore_errors=True)
         try:
             table = results.write_table1(folder)
-            say(f"\nTable 1, also in {folder / 'tables'}:\n\n{results.table1_markdown(table)}")
+            board.say(f"\n{results.terminal_table1(table, board.width)}\n{where_to_look(folder)}")
         except ValueError as error:
             failures["table 1"] = str(error)
     return failures
+
+
+def where_to_look(folder: Path) -> str:
+    """Where the results are, and the commands that show more of them."""
+    python = f"{_short_path(sys.executable)} -m nram"
+    shown, site = _short_path(folder), folder / "report" / "index.html"
+    lines = [
+        *(f"{name + ':':11}{shown / name}" for name in ("tables", "figures", "notebooks")),
+        f"site:      {_short_path(site) if site.is_file() else 'not made yet'}",
+        "next:",
+        f"  {python} report --runs {shown / 'runs'} --out {shown / 'report'}",
+        f"  {python} compare --mine {shown / 'runs'}",
+    ]
+    return "\n".join(lines)
+
+
+def _short_path(path: str | Path) -> Path:
+    """A path below the working directory as seen from there, any other as it is."""
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def make_jobs(
@@ -158,6 +185,19 @@ class Job:
             target = folder / "notebook.ipynb"
         nb.metadata.papermill.pop("output_path", None)
         results.write_text(target, nbformat.writes(nb))
+
+    def outcome(self) -> str:
+        """The verdict on a task's run: perfect, or what is missing. Raises ValueError if the run is broken."""
+        if self.config is None:
+            return "done"
+        run = results.load_run(results.find_run(self.runs, self.config))
+        verdict, seconds = run.judge(), run.metrics["training_seconds"]
+        missing = verdict.shortfall()
+        if not missing:
+            return f"✓ perfect after {seconds:.0f} s of training"
+        if not run.metrics["solved"]:
+            missing.insert(0, f"not solved in {seconds:.0f} s of training")
+        return f"{'✗' if verdict.errs else '○'} {', '.join(missing)}"
 
     def close(self, failure: Failure | None) -> None:
         """Keep under runs/failed what a failed notebook left; remove that after a success."""

@@ -10,6 +10,7 @@ import tqdm
 from nram import kernels, model, results, tasks
 from nram.evaluate import UNIFORM_COMPLEXITIES, Evaluation, evaluate
 from nram.tasks import Task
+from nram.training import status
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.loop import train
@@ -60,8 +61,13 @@ def evaluate_result(
 
 
 def _bar(progress: bool):
-    """A progress bar over the complexities, or none."""
-    return (lambda plan: tqdm.tqdm(plan, desc="evaluating", unit=" complexities")) if progress else None
+    """What follows evaluation through its complexities: the status, and a progress bar if one is asked for."""
+
+    def follow(plan):
+        shown = tqdm.tqdm(plan, desc="evaluating", unit=" complexities") if progress else plan
+        return status.counted(shown, "measuring", len(plan))
+
+    return follow
 
 
 def save(

@@ -24,6 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from nram import kernels, results
+from nram.experiments.board import Board
 from nram.experiments.launch import launch
 from nram.experiments.study_plans import SEEDS, STUDIES, configurations
 from nram.results.files import append_row, hold
@@ -49,15 +50,15 @@ def run_study(
     seeds: int | None = None,
     batches: int | None = None,
     only: Sequence[str] | None = None,
-    say=lambda text: None,
+    board: Board | None = None,
     **launcher,
 ) -> pd.DataFrame:
     """Run a study, or what is left of it, in `folder`/<name>; return the frame of its trials.
 
     only: run only these settings of the plan, in addition to those that the folder holds. Another call may add
-    the rest. say(text) is called whenever a population ends. launcher: where populations run (see
-    `nram.experiments.launch.launch`). A call on a finished study adds what its plan has gained, and more seeds. Raises
-    ValueError if the folder holds another study, or this one with other settings.
+    the rest. board: shows the populations at work. launcher: where they run (see `nram.experiments.launch.launch`). A
+    call on a finished study adds what its plan has gained, and more seeds. Raises ValueError if the folder holds
+    another study, or this one with other settings.
     """
     folder, number = Path(folder) / name, seeds or SEEDS
     config_file, trials_file = folder / "config.json", folder / "trials.csv"
@@ -76,8 +77,10 @@ def run_study(
     if before is None or before["seeds"] < number or len(before["configurations"]) < len(plan):
         results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
     calls = _calls(folder / "blocks", plan, number, ended)
-    for count, text in enumerate(launch(run_block, calls, logs=folder / "slurm", **launcher), start=1):
-        say(f"{count} of {len(calls)}: {text}")
+    board, names = board or Board(), [_block_name(*call[1:3], *call[4:6]) for call in calls]
+    launched = launch(run_block, calls, logs=folder / "slurm", names=names, board=board, **launcher)
+    for count, text in enumerate(launched, start=1):
+        board.say(f"{count} of {len(calls)}: {text}")
     fresh = [_read_trials(_block_file(*call[:3], call[4]), COLUMNS) for call in calls]
     trials = _in_order(pd.concat([done, *fresh]), plan)
     results.write_text(trials_file, trials.to_csv(index=False))
@@ -183,7 +186,11 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
             origin = {"setting": setting, "variant": variant, "seed": config.seed, "commit": commit}
             _run_trials(file, origin, config, first, left_out)
     rows = _read_trials(path, COLUMNS)
-    return f"{setting}, {variant}, seeds {first} to {end - 1}: {rows['solved'].sum()} solved"
+    return f"{_block_name(setting, variant, first, end)}: {rows['solved'].sum()} solved"
+
+
+def _block_name(setting: str, variant: str, first: int, end: int) -> str:
+    return f"{setting}, {variant}, seeds {first} to {end - 1}"
 
 
 def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int]) -> None:

@@ -1,5 +1,6 @@
 """Processes that execute jobs side by side and end with the process that started them."""
 
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -11,12 +12,14 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
+from nram.experiments.board import Board
 from nram.experiments.notebooks import Failure, describe
+from nram.training import status
 
 __all__ = ["Job", "run_jobs", "usable_cores"]
 
@@ -34,6 +37,9 @@ class Job(Protocol):
     def close(self, failure: Failure | None) -> None:
         """Handle the end of the job, in the runner's process."""
 
+    def outcome(self) -> str:
+        """What came of a job that did not fail, in words, in the runner's process."""
+
 
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,14 +48,13 @@ def usable_cores() -> int:
 # The runner: it hands jobs to workers
 
 
-def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable[[str], None]) -> dict[str, Failure]:
+def run_jobs(stages: list[list[Job]], parallel: int, threads: int, board: Board) -> dict[str, Failure]:
     """Execute one stage after another, each with `parallel` jobs at a time; return the failures by name.
 
     No worker outlives this call, however it ends.
     """
     failures: dict[str, Failure] = {}
     workers: list[Worker] = []
-    width = max((len(job.name) for stage in stages for job in stage), default=0)
     scratch = tempfile.mkdtemp(prefix="nram-")
     try:
         for waiting in map(deque, stages):
@@ -61,17 +66,17 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
                         idle.append(start_worker(threads, scratch))
                         workers.append(idle[0])
                     job = waiting.popleft()
-                    say(f"{job.name:{width}}  started")
-                    idle.pop().give(job)
+                    board.begin(job.name)
+                    idle.pop().give(job, board.file_of(job.name))
                 busy = {worker.connection: worker for worker in workers if worker.job}
                 for connection in wait(list(busy)):
                     job, failure, seconds = busy[connection].take()
                     job.close(failure)
                     if failure is None:
-                        say(f"{job.name:{width}}  done in {seconds:.0f} s")
+                        board.end(job.name, f"{job.outcome()}; {seconds:.0f} s in all")
                     else:
                         failures[job.name] = failure
-                        say(f"{job.name:{width}}  FAILED after {seconds:.0f} s: {failure.error}")
+                        board.end(job.name, f"✗ FAILED after {seconds:.0f} s: {failure.error}")
     finally:
         stop(workers)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -87,9 +92,10 @@ class Worker:
     job: Job | None = None
     since: float = 0.0
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Job, told: Path | None) -> None:
+        """Hand over a job. told: the file in which it tells its state."""
         self.job, self.since = job, time.monotonic()
-        self.connection.send(job)
+        self.connection.send((job, told))
 
     def take(self) -> tuple[Job, Failure | None, float]:
         """(job, failure if it failed, its seconds), once the connection is ready."""
@@ -144,11 +150,12 @@ def work(connection: Connection, threads: int, scratch: str) -> None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)  # `describe` tells each failure once
     while True:
         try:
-            job = connection.recv()
+            job, told = connection.recv()
         except EOFError:
             return
         try:
-            job.execute(threads)
+            with status.telling(told) if told else contextlib.nullcontext():
+                job.execute(threads)
             failure = None
         except Exception as error:
             failure = describe(error)

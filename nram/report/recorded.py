@@ -10,7 +10,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -19,6 +19,7 @@ from PIL import Image
 
 from nram import model, program, results, tasks
 from nram.experiments import study_tables
+from nram.experiments.board import Board
 from nram.experiments.notebooks import describe, execute
 from nram.experiments.reproduce import TASK_NOTEBOOK
 from nram.experiments.workers import usable_cores
@@ -33,17 +34,15 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 TRACED = "reverse"  # the task whose trace the README shows
 
 
-def execute_notebooks(
-    names: Iterable[str] = (), runs: Path = RECORDED, say: Callable[[str], None] = print
-) -> list[Path]:
+def execute_notebooks(names: Iterable[str] = (), runs: Path = RECORDED, board: Board | None = None) -> list[Path]:
     """Execute the notebooks of these names, by default all, on a folder of runs; return the copies' paths.
 
-    The task notebook is executed once per task and shows that task's best run; the others get the folder of runs.
-    Raises ValueError for an unknown name, a notebook that fails, and a copy of `LARGEST` bytes or more.
+    board: shows the notebook that is executed. The task notebook is executed once per task and shows that task's best
+    run; the others get the folder of runs. Raises ValueError for an unknown name, a notebook that fails, and a copy of
+    `LARGEST` bytes or more.
     """
-    written = []
-    for source, name, parameters in _plan(names, runs):
-        say(name)
+    written, board = [], board or Board()
+    for source, name, parameters in board.each(_plan(names, runs), lambda each: each[1], "executed"):
         with tempfile.TemporaryDirectory() as scratch:
             aside, command = Path(scratch) / source.name, "python -m nram recorded"
             try:

@@ -21,6 +21,7 @@ from nram.results.table1 import (
     table1_rows,
     write_table1,
 )
+from nram.results.terminal import terminal_table1
 from nram.results.verdict import PERFECT_UP_TO, judge, verdict
 from nram.results.weights import load_weights
 
@@ -66,6 +67,7 @@ __all__ = [
     "table1",
     "table1_markdown",
     "table1_rows",
+    "terminal_table1",
     "to_markdown",
     "verdict",
     "wilson_interval",

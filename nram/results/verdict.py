@@ -132,6 +132,21 @@ class Verdict:
             "discretization_cases": self.compared_cases,
         }
 
+    def shortfall(self) -> list[str]:
+        """What is missing for a perfect row of Table 1, in words; nothing if the row is perfect."""
+        words, missing = self.in_words(), []
+        if words["train_error"] > 0:
+            missing.append(f"train error {words['train_error']:.2g}")
+        for column in ("generalization", "discretization"):
+            if words[column] != "perfect":
+                missing.append(words[column].partition(", ")[0])
+        return missing
+
+    @property
+    def errs(self) -> bool:
+        """Whether either form made an error anywhere."""
+        return any(sweep.first_failure is not None for sweep in (self.fuzzy, self.discretized))
+
     def _generalization(self) -> str:
         fuzzy, first = self.fuzzy, self.fuzzy.first_failure
         if first is None and fuzzy.reaches_the_papers:

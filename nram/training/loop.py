@@ -11,12 +11,13 @@ from tqdm import tqdm
 
 from nram import kernels, tasks
 from nram.model import Machine
+from nram.training import status
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, has_learned, overtaken
 from nram.training.polish import polish
 from nram.training.population import VERIFY_EVERY, Population, Trial
-from nram.training.progress import most_advanced, progress_row, progress_text
+from nram.training.progress import most_advanced, progress_row, progress_text, tell_progress
 from nram.training.restarts import FRUITLESS, patience, renew
 from nram.training.result import TrainResult
 from nram.training.saved_loop import SavedLoop
@@ -74,6 +75,7 @@ def train(
         bar = stack.enter_context(tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0))
         if kernels.will_compile(config.kernel, config.device):
             bar.set_description("compiling the kernels, once")
+            status.tell("compiling the kernels, once")
         kernels.warm_up(config.kernel, config.device)
         bar.set_description(config.task)
         training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out)
@@ -145,6 +147,8 @@ class Training:
         if self.batches % HISTORY_EVERY == 0:
             self.history.append(progress_row(self.population, self.batches, self.seconds()))
             self.bar.set_description(progress_text(self.history[-1], self.config))
+        if status.is_due():
+            tell_progress("training", self.population, self.batches, self.seconds())
         if self.saved_loop.is_due():
             self.save()
             self.saved_loop.checkpoint.forget("polish-")  # the saved state has the outcome of earlier polishing
@@ -229,6 +233,7 @@ class Training:
         verification = verify(machine, self.task, config, self.population.seed_of(member))
         if self.deserves_polish(trial, verification):
             trial.polished = True
+            tell_progress("polishing", self.population, self.batches, self.seconds())
             name = f"polish-{trial.number}-{trial.batches}"
             machine, verification = polish(machine, config, self.task, checkpoint=self.saved_loop.checkpoint, name=name)
             if verification.solved:

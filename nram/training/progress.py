@@ -1,11 +1,12 @@
-"""What training tells while it runs: rows of history.csv, and a line beside the progress bar."""
+"""What training tells while it runs: rows of history.csv, a line beside the progress bar, its status."""
 
 import torch
 
+from nram.training import status
 from nram.training.config import TrainConfig
 from nram.training.population import Population
 
-__all__ = ["most_advanced", "progress_row", "progress_text"]
+__all__ = ["most_advanced", "progress_row", "progress_text", "tell_progress"]
 
 
 def most_advanced(population: Population) -> int:
@@ -39,4 +40,27 @@ def progress_text(row: dict, config: TrainConfig) -> str:
         f"{config.task}: lessons {row['lessons']}, best level {row['best_level']}/{config.examples.train_difficulty} "
         f"error {row['best_error']:.3f}, started {row['members_started']}, solved {row['members_solved']}, "
         f"levels {row['levels']}"
+    )
+
+
+def tell_progress(stage: str, population: Population, batches: int, seconds: float) -> None:
+    """Tell the population's state to the command that started this process (see `nram.training.status`).
+
+    stage: "training" or "polishing".
+    """
+    config, row = population.config, progress_row(population, batches, seconds)
+    per_trial = None if config.population.replacement else config.population.trial_batches
+    status.tell(
+        stage,
+        seconds=seconds,
+        budget_seconds=config.budget.seconds,
+        batches=batches,
+        budget_batches=config.budget.batches or per_trial,
+        lesson=row["lessons"],
+        lessons=population.last_stage,
+        level=row["best_level"],
+        hardest=population.hardest(row["lessons"]),
+        error=row["best_error"],
+        started=row["members_started"],
+        solved=row["members_solved"],
     )
