@@ -41,6 +41,7 @@ class Board:
         self.forecast = Forecast({}, 1)
         self.began = time.monotonic()
         self._since: dict[str, float] = {}  # when the jobs at work began
+        self._told: dict[str, dict | None] = {}  # what they told last
         self._training: dict[str, float] = {}  # the seconds of training that they told last
         self._bars: list[tqdm] = []
         self._over, self._lock = threading.Event(), threading.RLock()
@@ -54,13 +55,17 @@ class Board:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = None
+
+    def close(self) -> None:
+        """Remove the live lines for good; what is said is still printed."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
         self._draw([])
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder = None
 
     # What the command says
 
@@ -132,12 +137,15 @@ class Board:
     def lines(self) -> list[list[str]]:
         """The fields of a line for each job at work; a last line says what is left."""
         told = {path.stem: status.read(path) for path in sorted(self.folder.glob("*.json"))}
-        now, lines, running = time.monotonic(), [], {}
+        lines, running = [], {}
         with self._lock:
-            for name, state in sorted(told.items(), key=lambda each: self._since.get(each[0], now)):
-                if state is None or name in self.forecast.ended:
+            for name, state in told.items():
+                self._since.setdefault(name, time.monotonic())
+                self._told[name] = state or self._told.get(name)
+            for name in self._since:
+                if name in self.forecast.ended:
                     continue
-                self._since.setdefault(name, now)
+                state = self._told.get(name) or {"stage": "starting"}
                 if "seconds" in state:
                     self._training[name] = state["seconds"]
                 running[name] = self._at_work(name, trained=name in self._training and "seconds" not in state)
@@ -173,7 +181,8 @@ class Board:
                 self._bars.pop().close()
             while len(self._bars) < len(lines):
                 place = len(self._bars)
-                self._bars.append(tqdm(bar_format="{desc}", position=place, leave=False, file=self.stream))
+                options = {"bar_format": "{desc}", "leave": False, "dynamic_ncols": True, "file": self.stream}
+                self._bars.append(tqdm(position=place, **options))
             for bar, line in zip(self._bars, lines, strict=True):
                 bar.set_description_str(line)
 

@@ -78,6 +78,10 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, board: Board)
                         failures[job.name] = failure
                         board.end(job.name, f"✗ FAILED after {seconds:.0f} s: {failure.error}")
     finally:
+        busy = [worker.job.name for worker in workers if worker.job]
+        if busy:
+            board.close()
+            board.say(f"stopping {', '.join(busy)}")
         stop(workers)
         shutil.rmtree(scratch, ignore_errors=True)
     return failures
