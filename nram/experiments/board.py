@@ -110,6 +110,8 @@ class Board:
             self.forecast.end(name, self._at_work(name, trained=True) if name in self._since else None)
             if self.folder:
                 self.file_of(name).unlink(missing_ok=True)
+            if self._bars:
+                self._draw(self.lines())
         if said:
             self.say(f"{self._padded(name)}  {said}")
 
@@ -168,13 +170,12 @@ class Board:
             while not self._over.wait(POLL_SECONDS):
                 lines = self.lines()
                 if self.is_live:
-                    width = self.width - 1
-                    self._draw([printable(fitted(fields, width), self.stream.encoding) for fields in lines])
+                    self._draw(lines)
                 elif time.monotonic() >= due:
                     due += self.plain_seconds
                     self.say(_plain_line(lines, bool(len(self.forecast.jobs) > 1)))
 
-    def _draw(self, lines: list[str]) -> None:
+    def _draw(self, lines: list[list[str]]) -> None:
         """Replace the live lines: each is the text of a progress bar without a bar."""
         with self._lock:
             while len(self._bars) > len(lines):
@@ -184,7 +185,7 @@ class Board:
                 options = {"bar_format": "{desc}", "leave": False, "dynamic_ncols": True, "file": self.stream}
                 self._bars.append(tqdm(position=place, **options))
             for bar, line in zip(self._bars, lines, strict=True):
-                bar.set_description_str(line)
+                bar.set_description_str(printable(fitted(line, self.width - 1), self.stream.encoding))
 
 
 def _plain_line(lines: list[list[str]], has_forecast: bool) -> str:
