@@ -6,12 +6,14 @@ import os
 import re
 import time
 
+import pandas as pd
 import pytest
 import torch
 from builders import tiny_config
 
 from nram import tasks
 from nram.experiments import board as boards
+from nram.experiments import forecast
 from nram.experiments.board import Board
 from nram.experiments.board_lines import clock, fitted, printable, status_fields
 from nram.experiments.forecast import AtWork, Expected, Forecast, expected_of_tasks, in_words
@@ -121,29 +123,32 @@ def test_marks_have_stand_ins_where_the_encoding_lacks_them():
 
 def test_what_is_left_of_trainings():
     jobs = {"copy": Expected(5.0, 900.0), "merge": Expected(900.0, 900.0), "table": Expected(0.0, 0.0)}
-    forecast = Forecast(jobs, parallel=2, around=30.0)
-    assert forecast.left({}) == Expected(930.0, 960.0), "the table comes last"
+    left = Forecast(jobs, parallel=2, around=30.0)
+    assert left.left({}) == Expected(930.0, 960.0), "the table comes last"
     running = {"copy": AtWork(40.0, 35.0), "merge": AtWork(110.0, 100.0)}
-    assert forecast.left(running).usual == 800 + 20, "merge again; a search has no memory"
-    assert forecast.fields(running) == ["0 of 3 done", "about 14 min left", "at most 15 min"], forecast.left(running)
-    forecast.end("merge", AtWork(960.0, 900.0, trained=True))
-    assert forecast.left({"copy": AtWork(40.0, 5.0, trained=True)}) == Expected(60.0, 60.0), "60 s beside its training"
-    forecast.end("copy", None)
-    forecast.end("table", None)
-    assert forecast.fields({}) == ["3 of 3 done"]
+    assert left.left(running).usual == 800 + 20, "merge again; a search has no memory"
+    assert left.fields(running) == ["0 of 3 done", "about 14 min left", "at most 15 min"], left.left(running)
+    left.end("merge", AtWork(960.0, 900.0, trained=True))
+    assert left.left({"copy": AtWork(40.0, 5.0, trained=True)}) == Expected(60.0, 60.0), "60 s beside its training"
+    left.end("copy", None)
+    left.end("table", None)
+    assert left.fields({}) == ["3 of 3 done"]
 
 
 def test_what_is_left_of_jobs_that_are_unknown():
-    forecast = Forecast(dict.fromkeys("abcd", Expected()), parallel=1)
-    assert forecast.fields({"a": AtWork(100.0)}) == ["0 of 4 done"]
-    forecast.end("a", AtWork(100.0))
-    assert forecast.fields({"b": AtWork(40.0)}) == ["1 of 4 done", "about 4 min left"]
+    left = Forecast(dict.fromkeys("abcd", Expected()), parallel=1)
+    assert left.fields({"a": AtWork(100.0)}) == ["0 of 4 done"]
+    left.end("a", AtWork(100.0))
+    assert left.fields({"b": AtWork(40.0)}) == ["1 of 4 done", "about 4 min left"]
 
 
-def test_recorded_runs_say_what_a_task_takes():
-    takes = expected_of_tasks({"access": 900.0, "merge": 900.0, "walkbst": 60.0})
-    assert 0 < takes["access"].usual < 60 and takes["access"].most == 900
-    assert takes["merge"] == Expected(900.0, 900.0) and takes["walkbst"] == Expected(60.0, 60.0)
+def test_recorded_runs_say_what_a_task_takes(monkeypatch):
+    rows = [("access", True, 5.0), ("merge", False, 480.0), ("walkbst", True, 350.0)]
+    recorded = pd.DataFrame(rows, columns=["task", "solved", "training_seconds"])
+    monkeypatch.setattr(forecast.results, "load_runs", lambda folder: recorded)
+    takes = expected_of_tasks({"access": 900.0, "merge": 900.0, "walkbst": 60.0, "listk": 70.0})
+    assert takes["access"] == Expected(5.0, 900.0) and takes["merge"] == Expected(900.0, 900.0)
+    assert takes["walkbst"] == Expected(60.0, 60.0) and takes["listk"] == Expected(70.0, 70.0)
     assert [in_words(each) for each in (0, 44, 119, 3599, 4800)] == ["10 s", "40 s", "2 min", "1 h 0 min", "1 h 20 min"]
 
 

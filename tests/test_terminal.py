@@ -1,12 +1,14 @@
 """Table 1 in a terminal: it fits, and says no more than the table; a run's verdict in a line."""
 
 import re
+from pathlib import Path
 
 import pytest
 from builders import save_run, sweep
 
 from nram import results
 from nram.experiments import reproduce
+from nram.experiments.closing import closing
 from nram.results.terminal import terminal_table1
 
 
@@ -61,11 +63,17 @@ def test_a_tasks_outcome_is_perfect_or_what_is_missing(tmp_path, measured, solve
     assert job.outcome() == outcome and summary.outcome() == "done"
 
 
-def test_it_says_where_the_results_are(tmp_path, monkeypatch):
+def test_it_says_where_the_results_are_and_what_to_run_next(tmp_path, monkeypatch, recorded):
     monkeypatch.chdir(tmp_path)
-    text = reproduce.where_to_look(tmp_path / "results")
+    table = recorded.assign(train_error=0.0, generalization="perfect", discretization="perfect")
+    table.loc[table["task"].isin(["copy", "swap"]), "runs"] = None
+    table.loc[table["task"] == "merge", ["train_error", "seed"]] = 0.5, 4
+    text = closing(table, tmp_path / "results")
     assert "tables:    results/tables\n" in text and "site:      not made yet" in text
     assert "-m nram report --runs results/runs --out results/report" in text
+    assert "-m nram reproduce --results results --tasks 'copy swap'\n" in text
+    assert "-m nram reproduce --results results --tasks merge --seed 5\n" in text
+    assert "-m nram compare --mine '/a b/runs'" in closing(table, Path("/a b"))
     (tmp_path / "results" / "report").mkdir(parents=True)
     (tmp_path / "results" / "report" / "index.html").write_text("")
-    assert "site:      results/report/index.html" in reproduce.where_to_look(tmp_path / "results")
+    assert "site:      results/report/index.html" in closing(table, tmp_path / "results")

@@ -6,12 +6,12 @@ nothing: papermill leaves one that looks executed when a kernel dies.
 
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from nram import results
 from nram.experiments.board import Board
+from nram.experiments.closing import closing
 from nram.experiments.forecast import AROUND_TRAINING, Expected, expected_of_tasks
 from nram.experiments.notebooks import Failure, execute
 from nram.experiments.workers import run_jobs
@@ -78,30 +78,10 @@ def reproduce(
         shutil.rmtree(folder / EXECUTING, ignore_errors=True)
         try:
             table = results.write_table1(folder)
-            board.say(f"\n{results.terminal_table1(table, board.width)}\n{where_to_look(folder)}")
+            board.say(f"\n{results.terminal_table1(table, board.width)}\n{closing(table, folder)}")
         except ValueError as error:
             failures["table 1"] = str(error)
     return failures
-
-
-def where_to_look(folder: Path) -> str:
-    """Where the results are, and the commands that show more of them."""
-    python = f"{_short_path(sys.executable)} -m nram"
-    shown, site = _short_path(folder), folder / "report" / "index.html"
-    lines = [
-        *(f"{name + ':':11}{shown / name}" for name in ("tables", "figures", "notebooks")),
-        f"site:      {_short_path(site) if site.is_file() else 'not made yet'}",
-        "next:",
-        f"  {python} report --runs {shown / 'runs'} --out {shown / 'report'}",
-        f"  {python} compare --mine {shown / 'runs'}",
-    ]
-    return "\n".join(lines)
-
-
-def _short_path(path: str | Path) -> Path:
-    """A path below the working directory as seen from there, any other as it is."""
-    path = Path(path)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def make_jobs(
