@@ -5,6 +5,7 @@ import io
 import os
 import re
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from builders import tiny_config
 
 from nram import tasks
 from nram.experiments import board as boards
-from nram.experiments import forecast
+from nram.experiments import forecast, workers
 from nram.experiments.board import Board
 from nram.experiments.board_lines import clock, fitted, printable, status_fields
 from nram.experiments.forecast import AtWork, Expected, Forecast, expected_of_tasks, in_words
@@ -267,6 +268,16 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal_of, mo
     assert boards.is_terminal(terminal.stream) and not boards.is_terminal(io.StringIO())
     monkeypatch.setenv("TERM", "dumb")
     assert not boards.is_terminal(terminal.stream)
+
+
+def test_a_job_whose_outcome_cannot_be_told_has_failed():
+    def outcome():
+        raise ValueError("metrics.json is damaged")
+
+    failure, said = workers._outcome(SimpleNamespace(outcome=outcome), None, 12.3)
+    assert failure.error == "metrics.json is damaged" and said == "✗ FAILED after 12 s: metrics.json is damaged"
+    assert workers._outcome(SimpleNamespace(outcome=lambda: "✓ perfect"), None, 1.0) == (None, "✓ perfect; 1 s in all")
+    assert workers._outcome(None, failure, 12.3) == (failure, said)
 
 
 @pytest.mark.slow

@@ -109,7 +109,8 @@ class Board:
         with self._lock:
             self.forecast.end(name, self._at_work(name, trained=True) if name in self._since else None)
             if self.folder:
-                self.file_of(name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.file_of(name).unlink()
             if self._bars:
                 self._draw(self.lines())
         if said:

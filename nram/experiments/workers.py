@@ -71,12 +71,11 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, board: Board)
                 busy = {worker.connection: worker for worker in workers if worker.job}
                 for connection in wait(list(busy)):
                     job, failure, seconds = busy[connection].take()
+                    failure, said = _outcome(job, failure, seconds)
                     job.close(failure)
-                    if failure is None:
-                        board.end(job.name, f"{job.outcome()}; {seconds:.0f} s in all")
-                    else:
+                    board.end(job.name, said)
+                    if failure is not None:
                         failures[job.name] = failure
-                        board.end(job.name, f"✗ FAILED after {seconds:.0f} s: {failure.error}")
     finally:
         busy = [worker.job.name for worker in workers if worker.job]
         if busy:
@@ -85,6 +84,15 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, board: Board)
         stop(workers)
         shutil.rmtree(scratch, ignore_errors=True)
     return failures
+
+
+def _outcome(job: Job, failure: Failure | None, seconds: float) -> tuple[Failure | None, str]:
+    """(failure, what came of the job in words); a job whose outcome cannot be told has failed."""
+    try:
+        said = "" if failure else f"{job.outcome()}; {seconds:.0f} s in all"
+    except Exception as error:
+        failure = describe(error)
+    return failure, f"✗ FAILED after {seconds:.0f} s: {failure.error}" if failure else said
 
 
 @dataclass

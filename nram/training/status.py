@@ -58,7 +58,8 @@ def telling(path: Path) -> Iterator[None]:
         os.environ.pop(FILE)
         if before is not None:
             os.environ[FILE] = before
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def read(path: Path) -> dict | None:
