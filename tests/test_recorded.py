@@ -10,6 +10,7 @@ from PIL import Image
 
 from nram import results, tasks
 from nram.__main__ import main
+from nram.experiments.board import Board
 from nram.experiments.reproduce import TASK_NOTEBOOK
 from nram.report import recorded
 
@@ -92,9 +93,10 @@ def test_a_small_set_of_runs(tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
     (runs / "access").symlink_to(recorded.RECORDED / "access")
-    said = []
-    (written,) = recorded.execute_notebooks(["10_task"], runs, said.append)
-    assert written == runs / "notebooks" / "10_task-access.ipynb" and said == ["10_task-access"]
+    with Board(io.StringIO()) as board:
+        (written,) = recorded.execute_notebooks(["10_task"], runs, board)
+    assert written == runs / "notebooks" / "10_task-access.ipynb"
+    assert "  10_task-access  executed in" in board.stream.getvalue()
     text = written.read_text(encoding="utf-8")
     assert "Access, seed 0" in text and "Solved after" in text
 
