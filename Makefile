@@ -59,11 +59,12 @@ env: $(STAMP) ## make the environment in .venv from requirements.lock (USE_CONDA
 # Updates a working .venv; makes a half-made one again. One whose interpreter runs is never cleared.
 $(ENV)/.made-with-venv: requirements.lock pyproject.toml
 	@if ! $(RUN) -c "" 2>/dev/null; then \
-		if [ -z "$(PYTHON)" ]; then \
+		python="$(PYTHON)"; \
+		if [ -z "$$python" ]; then \
 			echo "No Python $(PYTHONS) found; name one: make env PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
-		"$(PYTHON)" -c "$(ADMITTED)" || { echo "$(PYTHON) is not Python $(PYTHONS)" >&2; exit 1; }; \
-		echo "$(PYTHON) -m venv --clear $(ENV)"; \
-		"$(PYTHON)" -m venv --clear $(ENV) || exit 1; \
+		"$$python" -c "$(ADMITTED)" || { echo "$$python is not Python $(PYTHONS)" >&2; exit 1; }; \
+		echo "$$python -m venv --clear $(ENV)"; \
+		"$$python" -m venv --clear $(ENV) || exit 1; \
 	fi
 	@$(RUN) -c "$(ADMITTED)" || { echo "$(ENV) is not of Python $(PYTHONS): make clean" >&2; exit 1; }
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip

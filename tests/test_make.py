@@ -85,7 +85,7 @@ def test_of_pips_settings_only_those_of_the_index_stay(checkout):
     elsewhere = {"PIP_USER": "1", "PIP_TARGET": "/x", "PIP_PREFIX": "/x", "PIP_ROOT": "/x", "PIP_NO_DEPS": "1"}
     elsewhere |= {"PIP_REQUIRE_HASHES": "1", "PYTHONPATH": "/x", "PYTHONHOME": "/x"}
     index = {"PIP_INDEX_URL": "https://index.example/simple", "PIP_CERT": "/c", "PIP_CONFIG_FILE": "/dev/null"}
-    done, log = make(checkout, "env", **elsewhere, **index)
+    done, log = make(checkout, "env", "PYTHON=none", **elsewhere, **index)
     assert done.returncode == 0, done.stderr
     assert "ran -m pip install --disable-pip-version-check --quiet --no-user --requirement requirements.lock" in log
     logged = set(log.splitlines())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from nram import kernels
+
 __all__ = ["LAUNCHERS", "launch"]
 
 LAUNCHERS = ("local", "slurm")
@@ -48,6 +50,7 @@ def _local(function, calls, jobs) -> Iterator:
     if jobs == 1:
         yield from (function(*arguments) for arguments in calls)
         return
+    kernels.share_cache()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as processes:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
+from nram import kernels
 from nram.experiments.notebooks import Failure, describe
 
 __all__ = ["Job", "run_jobs", "usable_cores"]
@@ -47,6 +48,7 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, say: Callable
 
     No worker outlives this call, however it ends.
     """
+    kernels.share_cache()
     failures: dict[str, Failure] = {}
     workers: list[Worker] = []
     width = max((len(job.name) for stage in stages for job in stage), default=0)
