@@ -158,6 +158,8 @@ class Job:
             target = folder / "notebook.ipynb"
         nb.metadata.papermill.pop("output_path", None)
         results.write_text(target, nbformat.writes(nb))
+        if self.config is not None:
+            results.add_sum(target.parent, target.name)
 
     def close(self, failure: Failure | None) -> None:
         """Keep under runs/failed what a failed notebook left; remove that after a success."""
