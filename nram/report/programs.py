@@ -172,7 +172,7 @@ class Learned:
         """Write the whole program as Python and as JSON."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.task.key}.py").write_text(self.whole.to_python())
+        (folder / f"{self.task.key}.py").write_text(self.whole.to_python(), encoding="utf-8")
         self.whole.save(folder / f"{self.task.key}.json")
 
     def text(self) -> str:
