@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import re
 import tokenize
 
@@ -162,8 +163,18 @@ def test_summaries_of_no_runs(execute, tmp_path):
 
 
 @pytest.mark.slow
-def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
+def test_in_a_kernel_figures_are_pictures_whatever_the_user_has_set(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(results.CHECKOUT))
+    theirs = tmp_path / "theirs"
+    (theirs / "kernels" / "python3").mkdir(parents=True)
+    kernel = {"argv": ["false", "{connection_file}"], "display_name": "Theirs", "language": "python"}
+    (theirs / "kernels" / "python3" / "kernel.json").write_text(json.dumps(kernel))
+    (theirs / "startup.py").write_text("import os; os._exit(3)")
+    (theirs / "matplotlibrc").write_text("text.usetex: True\nbackend: nosuch\n")
+    monkeypatch.setenv("JUPYTER_PATH", str(theirs))
+    monkeypatch.setenv("PYTHONSTARTUP", str(theirs / "startup.py"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(theirs))
+    monkeypatch.setenv("MPLBACKEND", "agg")
     (tmp_path / "runs").mkdir()
     folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
     executed = notebooks.execute(

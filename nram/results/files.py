@@ -63,7 +63,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
-    force_to_disk(path.parent)
+    with named(path):
+        force_to_disk(path.parent)
 
 
 def append_row(file: TextIO, columns: Sequence[str], row: Mapping) -> None:
@@ -82,8 +83,7 @@ def force_to_disk(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
-        with named(path):
-            _sync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -110,13 +110,11 @@ def prove_writable(path: Path, is_file: bool = False) -> None:
     folder = path.parent if is_file else path
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        with named(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                error.filename = str(path)
-                raise
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        code = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
+        raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         for each in missing:
             with contextlib.suppress(OSError):

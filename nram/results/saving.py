@@ -103,7 +103,8 @@ def replace_folder(staging: Path, final: Path) -> None:
         aside = Path(tempfile.mkdtemp(prefix=f".staging-{final.name}-", dir=final.parent))
         os.rename(final, aside)
         shutil.rmtree(aside, ignore_errors=True)
-    force_to_disk(final.parent)
+    with named(final):
+        force_to_disk(final.parent)
 
 
 def remove_stale(folder: Path, older_than: float = STALE_SECONDS) -> None:
