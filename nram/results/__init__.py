@@ -6,7 +6,17 @@ from nram.results.identity import check_name, config_hash, run_name
 from nram.results.intervals import difference_interval, mcnemar_p, wilson_interval
 from nram.results.markdown import to_markdown
 from nram.results.paper import PAPER_EXECUTIONS, paper_execution, paper_gradient_noise, paper_table1
-from nram.results.places import CHECKOUT, FAILED, FIGURES, MINE, NOTEBOOKS, RECORDED, STUDIES
+from nram.results.places import (
+    CHECKOUT,
+    FAILED,
+    FIGURES,
+    MINE,
+    NOTEBOOKS,
+    RECORDED,
+    STUDIES,
+    as_parameter,
+    located,
+)
 from nram.results.provenance import collect_provenance, processor, short_commit
 from nram.results.runs import (
     FILES,
@@ -52,6 +62,7 @@ __all__ = [
     "Run",
     "add_sum",
     "all_reached",
+    "as_parameter",
     "best_runs",
     "check_files",
     "check_name",
@@ -65,6 +76,7 @@ __all__ = [
     "load_run",
     "load_runs",
     "load_weights",
+    "located",
     "mcnemar_p",
     "origin",
     "paper_execution",
