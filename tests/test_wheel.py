@@ -31,10 +31,8 @@ def test_every_package_is_listed():
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    caches = shutil.ignore_patterns("__pycache__", ".*", "runs", "searches", "figures", "tables", "report")
     for name in ("nram", "notebooks", "results/paper", "results/recorded"):
-        shutil.copytree(CHECKOUT / name, source / name, ignore=None if name == "nram/report" else caches)
-    shutil.copytree(CHECKOUT / "nram" / "report", source / "nram" / "report", dirs_exist_ok=True)
+        shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, source)
     pip = [sys.executable, "-m", "pip", "--isolated", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
@@ -73,6 +71,9 @@ def test_the_commands_work_from_an_empty_folder(python, tmp_path):
     def nram(arguments: str) -> str:
         command = [str(python), "-m", "nram", *arguments.split()]
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        kept["JUPYTER_PATH"] = str(
+            Path(sys.prefix) / "share" / "jupyter"
+        )  # others' data, such as nbconvert's templates
         done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout

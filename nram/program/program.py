@@ -15,6 +15,7 @@ from nram.program.python_text import to_python
 from nram.program.rules import read_rules, rules_text
 from nram.program.saved import from_json, to_json
 from nram.program.table import Key, Table, zero_pattern
+from nram.results.files import write_text
 
 __all__ = ["Program"]
 
@@ -49,7 +50,7 @@ class Program(Table):
 
     def save(self, path: str | Path) -> None:
         """Write the program as JSON (see `nram.program.saved`)."""
-        Path(path).write_text(to_json(self), encoding="utf-8")
+        write_text(Path(path), to_json(self))
 
     @cached_property
     def code(self) -> Code:
