@@ -32,6 +32,8 @@ STAMP = $(ENV)/.made-with-$(if $(USE_CONDA),conda,venv)
 PIP_KEPT = $(addprefix PIP_,INDEX_URL EXTRA_INDEX_URL NO_INDEX FIND_LINKS PROXY CERT CLIENT_CERT TRUSTED_HOST \
 	CACHE_DIR NO_CACHE_DIR CONFIG_FILE DEFAULT_TIMEOUT TIMEOUT RETRIES KEYRING_PROVIDER)
 unexport PYTHONPATH PYTHONHOME $(filter-out $(PIP_KEPT),$(filter PIP_%,$(.VARIABLES)))
+HOME ?= /dev/null
+export HOME
 PIP_INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet --no-user
 
 .DEFAULT_GOAL := help

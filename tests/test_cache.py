@@ -1,10 +1,14 @@
 """Compiled code finds a place to stay, or does without one."""
 
+import importlib
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+import nram
 
 # As in a checkout of root's, for a user without a home: Numba finds no place but the one that it is given.
 NO_PLACE = """
@@ -39,6 +43,13 @@ def test_without_a_place_the_cache_is_temporary_and_shared_with_other_processes(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path)) and list(tmp_path.iterdir()) == [], "it goes with the process"
     assert done.stderr.count("every command compiles the kernels") == 1
+
+
+def test_a_user_without_a_home_gets_no_folder_of_that_name(monkeypatch):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where the user is in no list
+    monkeypatch.setenv("HOME", "")
+    importlib.reload(nram)
+    assert os.environ["HOME"] == os.devnull
 
 
 @pytest.mark.slow
