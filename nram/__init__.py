@@ -1,6 +1,7 @@
 """Neural Random-Access Machines: the machine, its ten tasks, training and the programs it learns."""
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from nram import results, tasks
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Machine", "TrainConfig", "load", "results", "tasks"]
 __version__ = "0.1.0"
+
+if os.path.expanduser("~") == "~":  # a user without a home: Jupyter would fail, and others make a folder named ~
+    os.environ["HOME"] = os.devnull
 
 _AT_FIRST_USE = {"Machine": "nram.model", "TrainConfig": "nram.training.config", "load": "nram.model"}
 

@@ -37,12 +37,12 @@ def make_parser() -> Parser:
     options.add_task(train)
     options.add_training(train, budget=DEFAULT_BUDGET)
     options.add_cases(train)
-    train.add_argument("--out", type=Path, default=results.MINE, metavar="DIR", help="folder of runs (%(default)s)")
+    options.add_output(train, "--out", "folder of runs (%(default)s)", results.MINE)
     train.add_argument("--name", help="of the run's folder (TASK-HASH, with the first digits of the settings' hash)")
     options.add_quiet(train)
 
     evaluate = add("evaluate", commands.evaluate_command)
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    evaluate.add_argument("run", type=options.path, metavar="RUN", help="a finished run's folder")
     evaluate.add_argument(
         "--complexities", type=positive, nargs="+", metavar="N", help="measure only these (all up to 50)"
     )
@@ -55,7 +55,7 @@ def make_parser() -> Parser:
     verify = add("verify", commands.verify_command)
     verify.add_argument(
         "runs",
-        type=Path,
+        type=options.path,
         nargs="?",
         default=results.RECORDED,
         metavar="DIR",
@@ -68,18 +68,19 @@ def make_parser() -> Parser:
 
     table = add("table", commands.table_command)
     table.add_argument(
-        "runs", type=Path, nargs="?", default=results.MINE, metavar="DIR", help="folder of runs (%(default)s)"
+        "runs", type=options.path, nargs="?", default=results.MINE, metavar="DIR", help="folder of runs (%(default)s)"
     )
 
     compare = add("compare", commands.compare_command)
     compare.add_argument(
         "sources",
+        type=options.source,
         nargs="*",
         metavar="SOURCE",
         help="two of: a run's folder, a folder of runs, paper, recorded, mine; without any, all three words",
     )
     compare.add_argument(
-        "--mine", type=Path, default=results.MINE, metavar="DIR", help="what mine stands for (%(default)s)"
+        "--mine", type=options.path, default=results.MINE, metavar="DIR", help="what mine stands for (%(default)s)"
     )
     options.add_csv(compare)
 
@@ -91,7 +92,7 @@ def make_parser() -> Parser:
     )
     search.add_argument("--trials", dest="populations", type=positive, help=argparse.SUPPRESS)  # its former name
     options.add_launcher(search)
-    search.add_argument("--out", type=Path, metavar="DIR", help="the search's folder (results/searches/TASK)")
+    options.add_output(search, "--out", "the search's folder (results/searches/TASK)")
     search.add_argument("--resume", action="store_true", help="continue the search in that folder")
     options.add_quiet(search)
 
@@ -103,9 +104,7 @@ def make_parser() -> Parser:
     )
     study.add_argument("--batches", type=positive, metavar="N", help="of a seed at most (the plan's)")
     options.add_launcher(study)
-    study.add_argument(
-        "--out", type=Path, default=Path("results/studies"), metavar="DIR", help="folder of studies (%(default)s)"
-    )
+    options.add_output(study, "--out", "folder of studies (%(default)s)", Path("results/studies"))
     options.add_quiet(study)
 
     reproduce = add("reproduce", commands.reproduce_command)
@@ -117,13 +116,7 @@ def make_parser() -> Parser:
         "--overrides", type=options.json_object, default={}, metavar="JSON", help=argparse.SUPPRESS
     )
     options.add_cases(reproduce, "largest complexity that is measured; Table 1 needs 50")
-    reproduce.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="gets runs, tables and figures (%(default)s)",
-    )
+    options.add_output(reproduce, "--results", "gets runs, tables and figures (%(default)s)", Path("results"))
     reproduce.add_argument(
         "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=MAX_JOBS, help="tasks at a time (%(default)s)"
     )
@@ -131,7 +124,11 @@ def make_parser() -> Parser:
         "--threads", type=positive, metavar="N", help="of each task (the cores are shared out between the tasks)"
     )
     reproduce.add_argument(
-        "--notebooks", type=Path, default=results.NOTEBOOKS, metavar="DIR", help="folder of notebooks of the same names"
+        "--notebooks",
+        type=options.path,
+        default=results.NOTEBOOKS,
+        metavar="DIR",
+        help="folder of notebooks of the same names",
     )
     reproduce.add_argument("--table-only", action="store_true", help="only write and print Table 1")
 
@@ -140,13 +137,11 @@ def make_parser() -> Parser:
     recorded.add_argument("--tables", action="store_true", help="only the README's tables and picture")
 
     report = add("report", commands.report_command)
-    report.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (the recorded ones)")
-    report.add_argument(
-        "--out", type=Path, default=Path("results/report"), metavar="DIR", help="folder of the site (%(default)s)"
-    )
+    report.add_argument("--runs", type=options.path, metavar="DIR", help="folder of runs (the recorded ones)")
+    options.add_output(report, "--out", "folder of the site (%(default)s)", Path("results/report"))
 
     benchmark = add("benchmark", commands.benchmark_command)
-    benchmark.add_argument("--json", type=Path, metavar="FILE", help="also write the measurements to this file")
+    options.add_output(benchmark, "--json", "also write the measurements to this file", metavar="FILE")
     benchmark.add_argument(
         "--compiled", action="store_true", help="also the reference under torch.compile (takes minutes)"
     )
@@ -165,11 +160,31 @@ def _as_phrase(sentence: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command.
 
-    Returns the exit code: 0; 1 if a number moved or a notebook failed; 2 for a wrong request; 130 after Ctrl-C.
+    Returns the exit code: 0; 1 if a number moved, a notebook failed or a run is broken; 2 for a wrong request; 130
+    after Ctrl-C. Warnings are a line each on stderr. Where stdout cannot encode a character, it shows another instead.
     Raises SystemExit with 2 for wrong options, with 128 + its number for another signal that a command handles.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parsed = make_parser().parse_args(arguments)
+    said = []  # (category, text)
+
+    def show(message, category, *_, **__) -> None:
+        if (category, str(message)) not in said:
+            said.append((category, str(message)))
+            print_error("nram", message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", results.BrokenRun)
+        warnings.showwarning = show
+        code = _run(parsed)
+    return code or int(any(category is results.BrokenRun for category, _ in said))
+
+
+def _run(parsed: argparse.Namespace) -> int:
     try:
+        options.prove_outputs(parsed)
         return parsed.function(parsed) or 0
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("alloc|out of memory", str(error)):
@@ -182,5 +197,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    warnings.showwarning = lambda message, *_: print(f"nram: {message}", file=sys.stderr)
     sys.exit(main())

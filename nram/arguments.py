@@ -9,22 +9,27 @@ from pathlib import Path
 
 from nram import tasks
 from nram.experiments.launch import LAUNCHERS
+from nram.results.files import prove_writable
 
 __all__ = [
     "Parser",
     "add_cases",
     "add_csv",
     "add_launcher",
+    "add_output",
     "add_quiet",
     "add_seed",
     "add_task",
     "add_training",
     "json_object",
+    "path",
     "positive",
     "print_error",
+    "prove_outputs",
     "seed",
     "setting",
     "setting_text",
+    "source",
     "task_keys",
 ]
 
@@ -56,6 +61,19 @@ def _integer(text: str, low: int, above: int) -> int:
     if not low <= number < above:
         raise WrongArgument(f"{text} is not in {low}..{above - 1}")
     return number
+
+
+def path(text: str) -> Path:
+    """A path, in which ~ and ~user at the start are home folders. Paths are expanded here and nowhere else."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # there is no such home
+        raise WrongArgument(f"{text}: {error}") from error
+
+
+def source(text: str) -> str:
+    """A source of `compare`: a word stays what it is, and so does a path that does not begin with ~."""
+    return str(path(text)) if text.startswith("~") else text
 
 
 def setting(text: str) -> tuple[str, object]:
@@ -148,7 +166,23 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 
 
 def add_csv(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers to this file")
+    add_output(parser, "--csv", "also write the numbers to this file", metavar="FILE")
+
+
+def add_output(
+    parser: argparse.ArgumentParser, name: str, help: str, default: Path | None = None, metavar: str = "DIR"
+) -> None:
+    """Add an option for a path that the command writes: a FILE, or a folder, DIR. `prove_outputs` tries it."""
+    action = parser.add_argument(name, type=path, default=default, metavar=metavar, help=help)
+    outputs = parser.get_default("outputs") or {}
+    parser.set_defaults(outputs=outputs | {action.dest: metavar == "FILE"})
+
+
+def prove_outputs(parsed: argparse.Namespace) -> None:
+    """Raise OSError naming the path unless all paths that a command is to write can be written."""
+    for name, is_file in getattr(parsed, "outputs", {}).items():
+        if getattr(parsed, name) is not None:
+            prove_writable(getattr(parsed, name), is_file)
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:

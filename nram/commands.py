@@ -19,6 +19,7 @@ from nram.experiments.search import search, success_rate
 from nram.experiments.studies import run_study
 from nram.experiments.study_tables import study_markdown, study_table
 from nram.experiments.workers import usable_cores
+from nram.results.files import prove_writable
 from nram.training.config import TrainConfig
 
 OPTIONS = {"task": "--task", "seed": "--seed", "budget_seconds": "--budget", "device": "--device"}  # by setting
@@ -43,6 +44,7 @@ def evaluate_command(arguments: Namespace) -> None:
     """Measure a finished run's machine on fresh cases."""
     sweep = {"cases": arguments.cases, "seed": arguments.seed, "complexities": arguments.complexities}
     if arguments.record:
+        prove_writable(arguments.run.resolve().parent)
         if arguments.complexities:
             raise ValueError("--record measures every complexity: give --max-complexity instead of --complexities")
         config = results.load_run(arguments.run).config
@@ -53,7 +55,7 @@ def evaluate_command(arguments: Namespace) -> None:
     print(results.to_markdown(evaluation.generalization))
     if arguments.csv:
         frame = evaluation.generalization.assign(**results.origin(results.load_run(arguments.run)))
-        frame.to_csv(arguments.csv, index=False)
+        results.write_text(arguments.csv, frame.to_csv(index=False))
 
 
 def verify_command(arguments: Namespace) -> int:
@@ -68,7 +70,7 @@ def verify_command(arguments: Namespace) -> int:
         )
     print(verify.verify_markdown(frame))
     if arguments.csv:
-        frame.to_csv(arguments.csv, index=False)
+        results.write_text(arguments.csv, frame.to_csv(index=False))
     return 1 if frame["moved"].any() else 0
 
 
@@ -98,7 +100,7 @@ def compare_command(arguments: Namespace) -> None:
     if not arguments.sources and none_yet:
         print(f"There are no runs of yours in {arguments.mine} yet: make reproduce, or python -m nram reproduce")
     if arguments.csv:
-        frame.to_csv(arguments.csv, index=False)
+        results.write_text(arguments.csv, frame.to_csv(index=False))
 
 
 def search_command(arguments: Namespace) -> None:
@@ -223,7 +225,6 @@ def benchmark_command(arguments: Namespace) -> None:
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(arguments.json, benchmark.to_json(measurements))
     for title, frame in claims.tables(measurements).items():
         print(f"\n{title}\n\n{results.to_markdown(frame)}", end="")

@@ -14,6 +14,8 @@ from nram.machine.controller import make_controller
 from nram.machine.discrete import produce_discrete
 from nram.machine.run import Machines
 from nram.program import Program, from_machine
+from nram.results.digests import SUMS
+from nram.results.runs import check_files
 from nram.results.weights import FORMAT, WEIGHTS, load_weights
 
 __all__ = ["DiscreteMachine", "Machine", "load"]
@@ -146,12 +148,14 @@ def load(folder: str | Path, kernel: str = "auto") -> Machine:
         if not file.is_file():
             raise FileNotFoundError(f"{folder} is not a finished run: it has no {file.name}")
     try:
-        config = json.loads(config_file.read_text())
+        config = json.loads(config_file.read_text(encoding="utf-8"))
         version = config["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{config_file} is damaged: {error!r}") from error
     if version != FORMAT:
         raise ValueError(f"{config_file} has format {version!r}; this version of nram reads format {FORMAT}")
+    if (folder / SUMS).is_file():  # a search's machines have none
+        check_files(folder, ("config.json", WEIGHTS))
     params, task = load_weights(folder)
     if task not in (None, config.get("task")):
         raise ValueError(f"{folder / WEIGHTS} holds a machine for {task!r}, not for {config.get('task')!r}")

@@ -9,6 +9,7 @@ import pytest
 from nram import results
 from nram.__main__ import main
 from nram.experiments import compare
+from nram.results.digests import write_sums
 
 RECORDED = results.RECORDED
 FAR = f"error at {results.PERFECT_UP_TO}"
@@ -30,6 +31,8 @@ def mine(tmp_path):
     provenance["config_hash"] = results.config_hash(config)
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
     (tmp_path / "copy" / "provenance.json").write_text(json.dumps(provenance))
+    for task in ("access", "copy"):
+        write_sums(tmp_path / task)
     return tmp_path
 
 

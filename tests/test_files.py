@@ -1,6 +1,8 @@
 """Files that are whole or absent, folders that are held; and the same where the system is not POSIX."""
 
+import errno
 import fcntl
+import os
 import subprocess
 import sys
 import types
@@ -67,6 +69,55 @@ def test_a_row_is_on_disk_once_it_is_appended(tmp_path, monkeypatch):
         files.append_row(file, ("a", "b"), {"b": "x,y", "a": 1, "other": 2})
         files.append_row(file, ("a", "b"), {"a": 0.1})
     assert forced == ['1,"x,y"\n', '1,"x,y"\n0.1,\n']
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_a_folder_is_worked_in_with_a_warning(tmp_path, monkeypatch, code):
+    def lacking(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", lacking)
+    monkeypatch.setattr(os, "fsync", lacking)
+    with pytest.warns(UserWarning, match=f"{tmp_path} is on a file system without locks"):
+        with files.locked(tmp_path, "test"):
+            files.write_text(tmp_path / "file", "whole")
+            with open(tmp_path / "rows.csv", "a") as file:
+                files.append_row(file, ("a",), {"a": 1})
+    assert (tmp_path / "file").read_text() == "whole" and (tmp_path / "rows.csv").read_text() == "1\n"
+
+
+def test_errors_of_a_disk_name_the_path(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(fcntl, "flock", broken)
+
+    def append():
+        with open(tmp_path / "rows.csv", "a") as file:
+            files.append_row(file, ("a",), {"a": 1})
+
+    def lock():
+        with files.locked(tmp_path, "test"):
+            pass
+
+    for write, name in ((lambda: files.write_text(tmp_path / "f", ""), "f"), (append, "rows.csv"), (lock, ".lock")):
+        with pytest.raises(OSError, match=f"{tmp_path}/{name}"):
+            write()
+
+
+def test_what_is_proved_writable_is_left_as_it_was(tmp_path):
+    files.prove_writable(tmp_path / "a" / "b")
+    files.prove_writable(tmp_path / "a" / "b.csv", is_file=True)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    files.prove_writable(tmp_path / "file", is_file=True)
+    files.prove_writable(os.devnull, is_file=True)
+    files.write_text(type(tmp_path)(os.devnull), "a device stays one")
+    assert (tmp_path / "file").read_text() == "mine" and not os.path.isfile(os.devnull)
+    for path, is_file in (("file", False), ("file/below", False), ("file/x.csv", True), ("", True)):
+        with pytest.raises(OSError, match=f"{tmp_path}"):
+            files.prove_writable(tmp_path / path, is_file)
 
 
 @pytest.mark.slow

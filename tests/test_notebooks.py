@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import re
 import tokenize
 
@@ -162,8 +163,18 @@ def test_summaries_of_no_runs(execute, tmp_path):
 
 
 @pytest.mark.slow
-def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
+def test_in_a_kernel_figures_are_pictures_whatever_the_user_has_set(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(results.CHECKOUT))
+    theirs = tmp_path / "theirs"
+    (theirs / "kernels" / "python3").mkdir(parents=True)
+    kernel = {"argv": ["false", "{connection_file}"], "display_name": "Theirs", "language": "python"}
+    (theirs / "kernels" / "python3" / "kernel.json").write_text(json.dumps(kernel))
+    (theirs / "startup.py").write_text("import os; os._exit(3)")
+    (theirs / "matplotlibrc").write_text("text.usetex: True\nbackend: nosuch\n")
+    monkeypatch.setenv("JUPYTER_PATH", str(theirs))
+    monkeypatch.setenv("PYTHONSTARTUP", str(theirs / "startup.py"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(theirs))
+    monkeypatch.setenv("MPLBACKEND", "agg")
     (tmp_path / "runs").mkdir()
     folders = {"results_folder": str(tmp_path / "runs"), "figures_folder": str(tmp_path / "figures")}
     executed = notebooks.execute(
@@ -173,3 +184,29 @@ def test_in_a_kernel_figures_are_pictures(tmp_path, monkeypatch):
         output for cell in executed.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [results.CHECKOUT, results.CHECKOUT / "nram", None], ids=["root", "below", "outside"])
+def test_notebooks_find_their_folders_wherever_they_are_started(execute, tmp_path, monkeypatch, where):
+    monkeypatch.chdir(where or tmp_path)
+    shown = execute("20_table1", figures_folder=str(tmp_path / "figures"))
+    assert "10 runs. Every task has a run." in shown.markdown
+    given = results.as_parameter(results.RECORDED / "access")
+    assert given == "results/recorded/access"
+    assert "Solved after" in execute("10_task", finished=given).markdown
+
+
+def test_a_notebooks_folder_is_seen_from_the_repository(tmp_path, monkeypatch):
+    runs = results.CHECKOUT / "results" / "runs"
+    for where in (results.CHECKOUT, results.NOTEBOOKS, tmp_path):
+        monkeypatch.chdir(where)
+        assert results.located("results/runs").resolve() == runs
+        assert results.located("results/recorded/copy").resolve() == results.RECORDED / "copy"
+        assert results.located(tmp_path / "runs").resolve() == (tmp_path / "runs").resolve()
+        assert results.as_parameter(runs) == "results/runs"
+        assert results.as_parameter(tmp_path / "runs") == str((tmp_path / "runs").resolve())
+    monkeypatch.chdir(results.NOTEBOOKS)
+    assert str(results.located("results/runs")) == "../results/runs", "no folder of this computer"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert results.located("~/runs") == tmp_path / "runs"

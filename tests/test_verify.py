@@ -11,6 +11,7 @@ import torch
 from nram import results
 from nram.__main__ import main
 from nram.experiments.verify import verify
+from nram.results.digests import write_sums
 from nram.results.weights import load_weights, weights_bytes
 
 RECORDED = results.RECORDED
@@ -50,6 +51,7 @@ def test_errors_that_are_recorded_too_low_or_too_high_are_found(folder):
     for change in (0.0, 1.0):
         recorded.loc[recorded["complexity"] == 6, "error"] = change
         recorded.to_csv(path, index=False)
+        write_sums(path.parent)
         found = moved(folder)
         assert {(row.number, row.complexity) for row in found.itertuples() if row.number == "error"} == {("error", 6)}
         assert set(found["task"]) == {"merge"}
@@ -62,6 +64,7 @@ def test_a_zero_that_is_none_is_found_among_many_cases(folder):
     recorded = pd.read_csv(path)
     recorded["wrong_cases"] = recorded["cases"] // 50
     recorded.to_csv(path, index=False)
+    write_sums(path.parent)
     found = moved(folder, max_complexity=50)
     assert set(found["number"]) == {"wrong cases, all complexities"} and set(found["task"]) == {"copy"}
 
@@ -70,6 +73,7 @@ def test_other_weights_are_found(folder):
     weights, task = load_weights(folder / "copy")
     weights["output_weight"] += 2 * torch.randn(weights["output_weight"].shape, generator=torch.manual_seed(0))
     (folder / "copy" / "weights.safetensors").write_bytes(weights_bytes(weights, task or "copy"))
+    write_sums(folder / "copy")
     found = moved(folder)
     assert "error" in set(found["number"]) and set(found["task"]) == {"copy"}
 
@@ -78,6 +82,7 @@ def test_metrics_that_do_not_follow_are_found(folder):
     path = folder / "merge" / "metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text(json.dumps(metrics | {"fuzzy_train_error": 0.0, "fuzzy_first_failure": None}))
+    write_sums(path.parent)
     found = moved(folder)
     assert found["number"].tolist() == ["metric fuzzy_train_error", "metric fuzzy_first_failure"]
     assert found["recorded"].iloc[0] == 0 and math.isnan(found["recorded"].iloc[1])
@@ -91,6 +96,7 @@ def test_the_command_line_fails_when_a_number_moved(folder, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "all.csv")) > 60
     path = folder / "copy" / "generalization.csv"
     path.write_text(path.read_text().replace("3,at,fuzzy,0.0,", "3,at,fuzzy,0.9,"))
+    write_sums(path.parent)
     assert main(command) == 1
     assert "| copy | copy | error | at | 3 | fuzzy | 0.9 | 10000 | 0 | 50 |" in capsys.readouterr().out
     assert main(["verify", str(tmp_path / "none")]) == 2

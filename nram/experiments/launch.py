@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from nram import kernels
 from nram.experiments.board import Board
 from nram.experiments.forecast import Expected
 from nram.training import status
@@ -62,6 +63,7 @@ def _local(function, calls, jobs, names, board) -> Iterator:
                 outcome = function(*arguments)
             yield outcome
         return
+    kernels.share_cache()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as processes:

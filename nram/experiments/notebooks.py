@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ["Failure", "describe", "execute"]
 
 SOCKET_PATH = 100  # longest path of a socket in characters; Linux allows 107, macOS 103
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+# What users set for their own sessions: figures belong in the notebook, and no file of theirs is executed.
+USERS = ("MPLBACKEND", "PYTHONSTARTUP")
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -55,6 +58,7 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, command: str, seen: dict):
     """One attempt; writes into `seen` whether the kernel started, how many cells, the last one that started."""
     import papermill
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
 
@@ -67,11 +71,18 @@ def _execute_once(notebook: Path, aside: Path, parameters: dict, threads: int, c
         def __init__(self, **options):
             super().__init__(**transport, **options)
 
+        @property
+        def kernel_spec(self):
+            """The running interpreter's kernel, whatever others the paths lead to."""
+            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=argv, language="python", display_name="Python 3", name="python3")
+
     def on_cell_execute(cell_index: int, **_) -> None:
         seen["cell"] = cell_index
         status.tell("notebook cell", done=cell_index, total=seen["cells"])
 
-    os.environ.pop("MPLBACKEND", None)  # figures belong in the notebook, whatever backend the user has chosen
+    for name in USERS:
+        os.environ.pop(name, None)
     os.environ.update(kernel_environment(threads, folder, command))
     try:
         with contextlib.chdir(notebook.parent):  # relative paths mean what they mean in JupyterLab
@@ -104,13 +115,17 @@ def socket_folder() -> str:
 
 def kernel_environment(threads: int, folder: str, command: str) -> dict[str, str]:
     """Environment of a kernel: its threads, its own folder for sockets and settings, the command for the provenance."""
+    settings = os.path.join(folder, "matplotlibrc")
+    with open(settings, "w", encoding="utf-8"):
+        pass  # matplotlib's defaults, not the user's
     return {
         **dict.fromkeys(THREAD_COUNTS, str(threads)),
         "OMP_WAIT_POLICY": "PASSIVE",  # Numba's threads and PyTorch's compete for the cores if both spin
         "NRAM_COMMAND": command,
-        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not one that the user has installed
+        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's settings before the user's
         "JUPYTER_RUNTIME_DIR": folder,
         "IPYTHONDIR": folder,  # without the user's start-up files
+        "MATPLOTLIBRC": settings,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # silences the debugger's message at each start
     }
 

@@ -56,7 +56,7 @@ def search_in_parallel(
 def run_population(config: TrainConfig, folder: Path) -> str:
     """Search with one population for what is left of its budget; return the outcome in words."""
     mark = folder / "finished.json"
-    if not (mark.exists() and json.loads(mark.read_text())["budget_seconds"] >= config.budget.seconds):
+    if not (mark.exists() and json.loads(mark.read_text(encoding="utf-8"))["budget_seconds"] >= config.budget.seconds):
         begun = (folder / "trials.csv").exists()
         spent = load_trials(folder)["search_seconds"].max() if begun else 0.0
         left = config.budget.seconds - (0.0 if pd.isna(spent) else float(spent))

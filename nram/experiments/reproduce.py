@@ -87,11 +87,11 @@ def reproduce(
 def make_jobs(
     configs: dict[str, dict], parameters: dict, commands: dict[str, str], folder: Path, notebooks: Path
 ) -> tuple[list["Job"], list["Job"]]:
-    """(a job per task, a job per summary); notebooks get folders as paths relative to their own."""
+    """(a job per task, a job per summary)."""
     runs, executing = folder / "runs", folder / EXECUTING
     folders = {
-        "results_folder": os.path.relpath(runs, notebooks),
-        "figures_folder": os.path.relpath(folder / "figures", notebooks),
+        "results_folder": results.as_parameter(runs),
+        "figures_folder": results.as_parameter(folder / "figures"),
     }
     of_tasks = [
         Job(
@@ -165,6 +165,8 @@ class Job:
             target = folder / "notebook.ipynb"
         nb.metadata.papermill.pop("output_path", None)
         results.write_text(target, nbformat.writes(nb))
+        if self.config is not None:
+            results.add_sum(target.parent, target.name)
 
     def outcome(self) -> str:
         """The verdict on a task's run: perfect, or what is missing. Raises ValueError if the run is broken."""

@@ -56,7 +56,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
             if machine is not None:
                 _save_machine(folder / "machines" / str(trial.number), settings, machine)
             row = trial.row() | {"seed": config.seed, "search_seconds": round(trial.seconds, 1), "call": call}
-            with open(folder / "trials.csv", "a") as file:
+            with open(folder / "trials.csv", "a", encoding="utf-8") as file:
                 append_row(file, COLUMNS, row)
 
         whole = {"budget_seconds": seconds + config.budget.seconds}
@@ -78,12 +78,12 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
     if not config_file.exists():
         write_text(trials_file, ",".join(COLUMNS) + "\n")
         write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
-    before = json.loads(config_file.read_text())
+    before = json.loads(config_file.read_text(encoding="utf-8"))
     differing = [name for name in settings if name not in PER_CALL and before.get(name) != settings[name]]
     if differing:
         raise ValueError(f"the search in {folder} has other settings: {', '.join(differing)}")
     results.remove_stale(folder / "machines", older_than=0)
-    text = trials_file.read_text()
+    text = trials_file.read_text(encoding="utf-8")
     if text.partition("\n")[0].split(",") != list(COLUMNS):
         raise ValueError(f"{trials_file} has the columns of another version: start a search in another folder")
     whole, _, torn = text.rpartition("\n")

@@ -62,7 +62,7 @@ def run_study(
     """
     folder, number = Path(folder) / name, seeds or SEEDS
     config_file, trials_file = folder / "config.json", folder / "trials.csv"
-    before = json.loads(config_file.read_text()) if config_file.exists() else None
+    before = json.loads(config_file.read_text(encoding="utf-8")) if config_file.exists() else None
     plan = _chosen(configurations(name, seeds, batches), name, only, before)
     described = [{"setting": key[0], "variant": key[1], **config.to_dict()} for key, config in plan.items()]
     settings = {"study": name, "about": STUDIES[name]["about"], "seeds": number, "configurations": described}
@@ -175,7 +175,7 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
     """
     path = _block_file(folder, setting, variant, first)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         if not hold(file):
             raise ValueError(f"another process is at work on {path}")
         _mend(path)
@@ -223,7 +223,7 @@ def _block_file(folder: Path, setting: str, variant: str, first: int) -> Path:
 
 def _mend(path: Path) -> None:
     """Remove the half-written row of a killed process."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if not text.endswith("\n"):
         os.truncate(path, len(text[: text.rfind("\n") + 1].encode()))
 

@@ -116,7 +116,7 @@ def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
 
 def settings_table(folder: str | Path) -> pd.DataFrame:
     """What differs between the settings of a finished study: a row per setting, from its first variant."""
-    held = json.loads((Path(folder) / "config.json").read_text())["configurations"]
+    held = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["configurations"]
     first = {each["setting"]: each for each in reversed(held)}
     frame = pd.DataFrame([first[name] for name in dict.fromkeys(each["setting"] for each in held)])
     frame = frame.map(lambda value: value[0] if isinstance(value, list) and value[0] == value[1] else value)

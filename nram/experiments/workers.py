@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Protocol
 
+from nram import kernels
 from nram.experiments.board import Board
 from nram.experiments.notebooks import Failure, describe
 from nram.training import status
@@ -53,6 +54,7 @@ def run_jobs(stages: list[list[Job]], parallel: int, threads: int, board: Board)
 
     No worker outlives this call, however it ends.
     """
+    kernels.share_cache()
     failures: dict[str, Failure] = {}
     workers: list[Worker] = []
     scratch = tempfile.mkdtemp(prefix="nram-")

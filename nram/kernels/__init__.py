@@ -22,7 +22,7 @@ from nram.kernels import fused
 from nram.machine.run import DEFAULTS, Machines, Outcome, RunOptions
 from nram.tasks import Batch
 
-__all__ = ["KERNELS", "narrow_pytorch", "produce", "resolve", "unroll", "warm_up", "will_compile"]
+__all__ = ["KERNELS", "narrow_pytorch", "produce", "resolve", "share_cache", "unroll", "warm_up", "will_compile"]
 
 KERNELS = ("auto", "reference", "cpu", "gpu")
 _FUSED = {"cpu": "cpu", "cuda": "gpu"}  # device type -> the fused kernel for it
@@ -100,6 +100,11 @@ def will_compile(kernel: str = "auto", device: torch.device | str = "cpu", dtype
     """Whether the first run on this device starts with compiling, which takes tens of seconds."""
     module = _module(resolve(kernel, device))
     return module is not None and module.will_compile(dtype)
+
+
+def share_cache() -> None:
+    """Let this process and those that it starts share what they compile, see `nram.kernels.cache`."""
+    importlib.import_module("nram.kernels.cache")
 
 
 def warm_up(kernel: str = "auto", device: torch.device | str = "cpu", dtype=torch.float32) -> None:

@@ -27,7 +27,9 @@ def _compiled():
     if _loop is None:
         import numba
 
-        @numba.njit(cache=True, nogil=True, error_model="numpy")
+        from nram.kernels.cache import CACHED
+
+        @numba.njit(cache=CACHED, nogil=True, error_model="numpy")
         def loop(theta, first, second, gradient, noise, starts, factors, beta1, beta2):
             one = np.float32(1)
             for p in range(theta.shape[0]):

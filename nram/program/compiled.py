@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from nram.kernels.cache import CACHED
 from nram.machine.modules import MODULES
 
 __all__ = ["run_batch"]
@@ -10,7 +11,7 @@ __all__ = ["run_batch"]
 (READ, ZERO, ONE, TWO, INC, ADD, SUB, DEC, LESS, LESS_OR_EQUAL, EQUAL, MIN, MAX, WRITE) = range(len(MODULES))
 
 
-@njit(cache=True)
+@njit(cache=CACHED)
 def run_batch(operations, first, moves, first_move, table, rows, num_registers, constants, memory, limit):
     """Run every row of memory [B, M] in place and return the timesteps taken (see `Code.run` of the interpreter)."""
     taken = np.empty(len(memory), dtype=np.int64)
@@ -22,7 +23,7 @@ def run_batch(operations, first, moves, first_move, table, rows, num_registers, 
     return taken
 
 
-@njit(cache=True)
+@njit(cache=CACHED)
 def _run(operations, first, moves, first_move, table, rows, num_registers, constants, memory, limit):
     """Run one memory [M] in place; return the timesteps taken, or -t if timestep t has no row."""
     num_cells = len(memory)

@@ -15,6 +15,7 @@ from nram.program.python_text import to_python
 from nram.program.rules import read_rules, rules_text
 from nram.program.saved import from_json, to_json
 from nram.program.table import Key, Table, zero_pattern
+from nram.results.files import write_text
 
 __all__ = ["Program"]
 
@@ -42,14 +43,14 @@ class Program(Table):
     def load(cls, path: str | Path) -> "Program":
         """The program that `save` wrote. Raises ValueError naming the file if it is damaged."""
         try:
-            table = from_json(Path(path).read_text())
+            table = from_json(Path(path).read_text(encoding="utf-8"))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a program: {error}") from error
         return cls(table.layout, table.circuits, table.rows, table.task)
 
     def save(self, path: str | Path) -> None:
         """Write the program as JSON (see `nram.program.saved`)."""
-        Path(path).write_text(to_json(self))
+        write_text(Path(path), to_json(self))
 
     @cached_property
     def code(self) -> Code:

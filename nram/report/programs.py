@@ -171,8 +171,7 @@ class Learned:
     def save(self, folder: str | Path) -> None:
         """Write the whole program as Python and as JSON."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.task.key}.py").write_text(self.whole.to_python())
+        results.write_text(folder / f"{self.task.key}.py", self.whole.to_python())
         self.whole.save(folder / f"{self.task.key}.json")
 
     def text(self) -> str:

@@ -7,7 +7,6 @@ trains.
 
 import base64
 import io
-import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -64,23 +63,19 @@ def _plan(names: Iterable[str], runs: Path) -> list[tuple[Path, str, dict]]:
         if name not in sources:
             raise ValueError(f"there is no notebook {name!r}: there are {', '.join(sources)}")
     shown = {
-        "results_folder": _seen_from_notebooks(runs),
-        "figures_folder": _seen_from_notebooks(results.FIGURES),
+        "results_folder": results.as_parameter(runs),
+        "figures_folder": results.as_parameter(results.FIGURES),
     }
     plan = []
     for name in names or sources:
         if name == TASK_NOTEBOOK:
             best = results.best_runs(results.load_runs(runs))
             for task in (key for key in tasks.KEYS if key in best):
-                plan.append((sources[name], f"{name}-{task}", {"finished": _seen_from_notebooks(best[task]["folder"])}))
+                plan.append((sources[name], f"{name}-{task}", {"finished": results.as_parameter(best[task]["folder"])}))
         else:
             has = papermill.inspect_notebook(str(sources[name]))
             plan.append((sources[name], name, {each: shown[each] for each in shown if each in has}))
     return plan
-
-
-def _seen_from_notebooks(path: str | Path) -> str:
-    return os.path.relpath(path, results.NOTEBOOKS)
 
 
 def _small_text(notebook, name: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from nram import results, tasks
 from nram.experiments.studies import load_study
 from nram.experiments.study_tables import study_table
-from nram.report import curves, recorded
+from nram.report import curves, recorded, style
 from nram.report.notebook_pages import write_notebook_pages
 from nram.report.traces import traces
 
@@ -79,7 +79,7 @@ def _write_panels(runs: Path, best: dict, folder: Path) -> None:
         if key in tasks.KEYS:
             rows = frame[frame["run"] == Path(run["folder"]).name]
             figure = curves.panel(rows[rows["mode"] == "uniform"], int(run["train_difficulty"]))
-            figure.savefig(folder / f"figure3_{key}.svg", metadata={"Date": None})
+            style.save_svg(figure, folder / f"figure3_{key}.svg")
 
 
 def _panel(key: str, table: pd.DataFrame, best: dict) -> dict:

@@ -6,11 +6,14 @@ Figure and neither shows nor writes it; `save` writes it.
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "READ_COLOR", "READ_TINT", "WIDTH", "WRITE_COLOR", "WRITE_TINT", "new_figure", "save"]
+from nram.results.files import named
+
+__all__ = ["COLORS", "READ_COLOR", "READ_TINT", "WIDTH", "WRITE_COLOR", "WRITE_TINT", "new_figure", "save", "save_svg"]
 
 WIDTH = 9.0  # inches: a notebook's column
 COLORS = sns.color_palette("colorblind")
@@ -35,6 +38,13 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{extension}" for extension in ("png", "svg")]
-    for path in paths:
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with named(paths[0]):
+        figure.savefig(paths[0], dpi=150)
+    save_svg(figure, paths[1])
     return paths
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG: the same bytes for the same figure."""
+    with named(path), matplotlib.rc_context({"svg.hashsalt": "nram"}):  # names within the file; random ones by default
+        figure.savefig(path, dpi=150, metadata={"Date": None})

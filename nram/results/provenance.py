@@ -96,7 +96,7 @@ def code_version(checkout: Path = CHECKOUT) -> dict:
 
 def processor() -> str:
     try:
-        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         match = None
     return match.group(1).strip() if match else platform.processor() or platform.machine()

@@ -1,26 +1,44 @@
 """Reading runs: one, or a folder of them as a frame.
 
 A run's folder holds config.json, metrics.json, generalization.csv, history.csv, trials.csv, weights.safetensors and
-provenance.json, and notebook.ipynb if a notebook made the run. Reading executes nothing in it.
+provenance.json, notebook.ipynb if a notebook made the run, and SHA256SUMS, the digests of all these. Reading executes
+nothing in it.
 """
 
+import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from nram.results.digests import SUMS, damages
 from nram.results.identity import config_hash, run_name
 from nram.results.places import NOT_RUNS
 from nram.results.verdict import Verdict, judge
 from nram.results.weights import FORMAT, WEIGHTS, load_weights
 
-__all__ = ["FILES", "Run", "best_runs", "find_run", "load_generalization", "load_run", "load_runs", "origin"]
+__all__ = [
+    "FILES",
+    "BrokenRun",
+    "Run",
+    "best_runs",
+    "check_files",
+    "find_run",
+    "load_generalization",
+    "load_run",
+    "load_runs",
+    "origin",
+]
 
 FRAMES = ("generalization", "history", "trials")
 FILES = ("config.json", "metrics.json", *(f"{name}.csv" for name in FRAMES), WEIGHTS, "provenance.json")
+
+
+class BrokenRun(UserWarning):
+    """A run, or a file of it, is damaged: it is left out. On the command line the exit code is 1."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,8 @@ def load_run(folder: str | Path) -> Run:
     """Read a finished run.
 
     Raises FileNotFoundError if the folder is not a run's, ValueError naming the file that is missing, damaged, of a
-    newer format, or of another configuration.
+    newer format, or of another configuration. A damaged notebook is a warning, for the numbers are whole. So is a run of
+    an earlier version, which has no digests.
     """
     folder = Path(folder)
     if not _is_run(folder):
@@ -66,6 +85,7 @@ def load_run(folder: str | Path) -> Run:
     version = config.pop("format", None)
     if version != FORMAT:
         raise ValueError(f"{folder / 'config.json'} has format {version}; this version of nram reads format {FORMAT}")
+    check_files(folder)
     provenance = _read_json(folder / "provenance.json")
     if provenance.get("config_hash") != config_hash(config):
         raise ValueError(f"{folder / 'config.json'} is not the configuration that provenance.json was written for")
@@ -79,6 +99,18 @@ def load_run(folder: str | Path) -> Run:
         provenance,
         **{name: _read_csv(folder / f"{name}.csv") for name in FRAMES},
     )
+
+
+def check_files(folder: Path, names: Iterable[str] = FILES) -> None:
+    """Raise ValueError naming the first of a run's files that is not what its digest says; warnings as in `load_run`."""
+    if not (folder / SUMS).is_file():
+        warnings.warn(f"{folder} has no {SUMS}: damage to its files would not be noticed", stacklevel=3)
+        return
+    for name, damage in damages(folder, FILES).items():
+        if name in (*names, SUMS):
+            raise ValueError(f"{folder / name} {damage}")
+        if name not in FILES:
+            warnings.warn(f"{folder / name} {damage}", BrokenRun, stacklevel=3)
 
 
 def find_run(folder: str | Path, config: dict) -> Path | None:
@@ -120,7 +152,7 @@ def _read_json(path: Path) -> dict:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(io.BytesIO(path.read_bytes()))  # pandas would expand a ~ in the path
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
@@ -132,8 +164,9 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     """One row per finished run in a folder of runs, or the one row of a run's own folder.
 
     Columns: folder, config_hash, the settings, the metrics, Table 1's words (see `Verdict.in_words`), and the
-    provenance as provenance_<name>. Subfolders that hold no run are skipped with a warning. Raises FileNotFoundError if
-    the folder is missing, ValueError naming the file if a run is broken.
+    provenance as provenance_<name>. Subfolders that hold no run are skipped with a warning, and so are broken runs,
+    with a `BrokenRun` that names the file. Raises FileNotFoundError if the folder is missing, ValueError naming the file
+    if it is a run's own and that is broken.
     """
     rows = []
     for run in _each_run(folder):
@@ -196,6 +229,11 @@ def _each_run(folder: str | Path) -> Iterator[Run]:
         if path.name.startswith(".") or path.name in NOT_RUNS or not path.is_dir():
             continue
         try:
-            yield load_run(path)
+            run = load_run(path)
+            run.judge()
         except FileNotFoundError as error:
             warnings.warn(f"skipped: {error}", stacklevel=3)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"left out: {error}", BrokenRun, stacklevel=3)
+        else:
+            yield run

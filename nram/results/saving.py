@@ -1,5 +1,6 @@
 """Writing a run: its folder is whole or absent, whenever the process is killed."""
 
+import contextlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
+from nram.results.digests import write_sums
 from nram.results.files import force_to_disk, named
 from nram.results.identity import canonical, config_hash, run_name
 from nram.results.weights import FORMAT, WEIGHTS, weights_bytes
@@ -56,13 +58,15 @@ def save_run(
     staging = Path(tempfile.mkdtemp(prefix=f".staging-{final.name}-", dir=folder))
     try:
         with named(final):
-            staging.chmod(0o755)
+            with contextlib.suppress(OSError):  # some file systems have no permissions
+                staging.chmod(0o755)
             _write_json(staging / "config.json", {"format": FORMAT, **config})
             _write_json(staging / "metrics.json", metrics)
             _write_json(staging / "provenance.json", provenance)
             for key, frame in frames.items():
-                frame.to_csv(staging / f"{key}.csv", index=False)
+                (staging / f"{key}.csv").write_bytes(frame.to_csv(index=False).encode())
             (staging / WEIGHTS).write_bytes(weights_bytes(weights, config["task"]))
+            write_sums(staging)
             for path in [*staging.iterdir(), staging]:
                 force_to_disk(path)
         replace_folder(staging, final)
@@ -99,7 +103,8 @@ def replace_folder(staging: Path, final: Path) -> None:
         aside = Path(tempfile.mkdtemp(prefix=f".staging-{final.name}-", dir=final.parent))
         os.rename(final, aside)
         shutil.rmtree(aside, ignore_errors=True)
-    force_to_disk(final.parent)
+    with named(final):
+        force_to_disk(final.parent)
 
 
 def remove_stale(folder: Path, older_than: float = STALE_SECONDS) -> None:

@@ -1,6 +1,7 @@
 """A run's weights: one safetensors file that names its task and carries a digest. Loading it executes nothing."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -17,7 +18,15 @@ WEIGHTS = "weights.safetensors"
 def weights_bytes(params: dict[str, Tensor], task: str) -> bytes:
     """The content of a weights file: parameters by name, the key of their task, and their digest."""
     tensors = {name: param.detach().cpu().contiguous().clone() for name, param in params.items()}
-    return save(tensors, {"task": task, "sha256": digest(tensors)})
+    return _in_order(save(tensors, {"task": task, "sha256": digest(tensors)}))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its header's names sorted: safetensors writes the metadata in an order left to chance."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + content[start:]
 
 
 def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], str | None]:

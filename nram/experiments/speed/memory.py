@@ -19,7 +19,7 @@ def _resident_mib() -> tuple[float, float]:
     """This process's resident memory: (now, its peak so far)."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count the parent's memory at the time of the fork
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
         return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
     import resource
 

@@ -15,6 +15,7 @@ import torch
 from llvmlite.binding import get_host_cpu_name
 from numba import cfunc
 
+from nram.kernels.cache import CACHED
 from nram.kernels.cpu import threads
 from nram.kernels.cpu.blocks import block_backward, block_forward
 from nram.kernels.cpu.run import share
@@ -32,7 +33,7 @@ def digest(sources=SOURCES) -> str:
 
 def _compile(source_digest, real):
     """The two loops for buffers of type `real`. `source_digest` is in them to be part of the key of Numba's cache."""
-    compiled = cfunc(threads.JOB, cache=True, error_model="numpy")
+    compiled = cfunc(threads.JOB, cache=CACHED, error_model="numpy")
 
     @compiled
     def forward(table, thread, number):
@@ -61,14 +62,15 @@ def compiled_loops(dtype: torch.dtype) -> tuple:
     """The loops, forward and backward, for float32 or float64: compiled, or loaded from Numba's cache."""
     if dtype not in _compiled:
         _compiled[dtype] = _compile(DIGEST, np.float32 if dtype == torch.float32 else np.float64)
-        with contextlib.suppress(OSError):  # then Numba could not write its cache either
-            marker(dtype).touch()
+        if CACHED:
+            with contextlib.suppress(OSError):  # then Numba could not write its cache either
+                marker(dtype).touch()
     return _compiled[dtype]
 
 
 def will_compile(dtype: torch.dtype = torch.float32) -> bool:
     """Whether `compiled_loops` has to compile."""
-    return dtype not in _compiled and not marker(dtype).exists()
+    return dtype not in _compiled and not (CACHED and marker(dtype).exists())
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from nram.kernels.cache import CACHED
 from nram.kernels.cpu.simd import at, pointer
 
 num_threads = None  # of a pass; None: as many as PyTorch's own operations use
@@ -106,7 +107,7 @@ def _let_others(typing_context, function):
 
 
 def _compiled(*arguments):
-    return njit(types.int64(*arguments), cache=True, nogil=True)
+    return njit(types.int64(*arguments), cache=CACHED, nogil=True)
 
 
 @_compiled(types.int64)
