@@ -86,10 +86,10 @@ $(ENV)/.made-with-conda: requirements.lock pyproject.toml environment.yml
 	@touch $@
 
 test: $(STAMP) ## run all tests
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2 --dist worksteal
 
 quick: $(STAMP) ## run the tests that are not marked slow, in about a minute
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2 -m "not slow"
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(RUN) -m pytest -q --numprocesses 2 --dist worksteal -m "not slow"
 
 reproduce: $(STAMP) ## train and evaluate the tasks, execute the notebooks, write and print Table 1
 	$(RUN) -m nram reproduce --tasks "$(TASKS)" --budget $(BUDGET) --seed $(SEED) --cases $(CASES) \

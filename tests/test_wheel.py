@@ -71,9 +71,7 @@ def test_the_commands_work_from_an_empty_folder(python, tmp_path):
     def nram(arguments: str) -> str:
         command = [str(python), "-m", "nram", *arguments.split()]
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        kept["JUPYTER_PATH"] = str(
-            Path(sys.prefix) / "share" / "jupyter"
-        )  # others' data, such as nbconvert's templates
+        kept["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")  # has nbconvert's templates
         done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -84,6 +82,6 @@ def test_the_commands_work_from_an_empty_folder(python, tmp_path):
     assert "| access | len(A) |" in nram(f"train --task access {TINY}") and (tmp_path / "results" / "runs").is_dir()
     assert "| access | len(A) |" in nram("table")
     assert "| task | measure | recorded | mine |" in nram("compare")
-    nram("report")
-    page = (tmp_path / "results" / "report" / "index.html").read_text(encoding="utf-8")
-    assert "WalkBST" in page and (tmp_path / "results" / "report" / "notebooks" / "20_table1.html").is_file()
+    assert "access" in nram("verify results/runs --cases 5 --max-complexity 4 --quiet")
+    nram("report --runs results/runs")
+    assert "Access" in (tmp_path / "results" / "report" / "index.html").read_text(encoding="utf-8")
