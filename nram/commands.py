@@ -162,7 +162,7 @@ def reproduce_command(arguments: Namespace) -> int:
     threads = arguments.threads or max(1, usable_cores() // arguments.jobs)
     with Board(sys.stdout) as board:
         board.say(
-            f"{len(configs)} tasks, {arguments.jobs} at a time, {threads} threads each; "
+            f"tasks: {len(configs)}, at a time: {arguments.jobs}, threads of each: {threads}; "
             f"at most {arguments.budget:g} s of training per task, then its evaluation"
         )
         failures = reproduce.reproduce(
