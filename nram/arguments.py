@@ -199,7 +199,8 @@ class Parser(argparse.ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if unknown:
-            message += _nearest(unknown[1], self._options())
+            options = self._options()
+            message += "; it is of other commands" if unknown[1] in options else _nearest(unknown[1], options)
         elif choice:
             message += _nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
         print(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", file=sys.stderr)

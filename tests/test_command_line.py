@@ -58,6 +58,8 @@ def test_train_evaluate_and_table(tmp_path, capsys):
         ("train --task copy --seed x", "'x' is not an integer"),
         ("train --task copy --cases 0", "0 is not in 1.."),
         ("train --task copy --buget 3", "did you mean '--budget'?"),
+        ("table --results elsewhere", "--results; it is of other commands"),
+        ("train --task copy --csv=x", "--csv=x; it is of other commands"),
         ("train --task copy --set hidden=many", "hidden must be an integer, not 'many'"),
         ("train --task copy --set learning_rate=0.1", "learning_rate must be two numbers (low, high)"),
         ("train --task copy --set num_cells=5", "needs at least 31 cells, not 5"),
