@@ -121,7 +121,7 @@ class Board:
         """A job that this process does itself."""
         with self._lock:
             self._since[name] = time.monotonic()
-        with status.telling(self.file_of(name)) if self.folder else contextlib.nullcontext():
+        with status.telling(self.file_of(name)):
             yield
         self.end(name)
 
@@ -174,7 +174,7 @@ class Board:
                     self._draw(lines)
                 elif time.monotonic() >= due:
                     due += self.plain_seconds
-                    self.say(_plain_line(lines, bool(len(self.forecast.jobs) > 1)))
+                    self.say(_plain_line(lines, has_forecast=len(self.forecast.jobs) > 1))
 
     def _draw(self, lines: list[list[str]]) -> None:
         """Replace the live lines: each is the text of a progress bar without a bar."""
@@ -192,7 +192,7 @@ class Board:
 def _plain_line(lines: list[list[str]], has_forecast: bool) -> str:
     """All lines in one."""
     jobs, rest = (lines[:-1], lines[-1:]) if has_forecast else (lines, [])
-    parts = [" ".join([jobs[0].rstrip(), ", ".join(jobs[1:])]) for jobs in jobs[:MANY]]
+    parts = [f"{name.rstrip()} {', '.join(fields)}" for name, *fields in jobs[:MANY]]
     parts += [f"and {len(jobs) - MANY} more"] * (len(jobs) > MANY)
     return "; ".join(parts + [", ".join(each) for each in rest])
 

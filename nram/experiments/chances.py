@@ -106,10 +106,8 @@ def run_once(key: str, seed: int, cases: int, commit: str) -> dict:
         return row
     evaluation = evaluate_result(result, cases=cases, progress=False)
     verdict = results.judge(evaluation.generalization, config.examples.train_difficulty)
-    words = verdict.in_words()
     return row | {
-        "perfect": (words["train_error"], words["generalization"], words["discretization"])
-        == (0, "perfect", "perfect"),
+        "perfect": not verdict.shortfall(),
         "train_error": verdict.fuzzy.train_error,
         "fuzzy_to": verdict.fuzzy.error_free_up_to,
         "discretized_to": verdict.discretized.error_free_up_to,

@@ -1,6 +1,5 @@
 """Spread independent calls of one function over processes of this computer or over a SLURM array."""
 
-import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +80,7 @@ def _local(function, calls, jobs, names, board) -> Iterator:
 
 
 def _telling(told: Path | None, function: Callable, arguments: tuple):
-    with status.telling(told) if told else contextlib.nullcontext():
+    with status.telling(told):
         return function(*arguments)
 
 

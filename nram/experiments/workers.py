@@ -1,6 +1,5 @@
 """Processes that execute jobs side by side and end with the process that started them."""
 
-import contextlib
 import gc
 import logging
 import multiprocessing
@@ -168,7 +167,7 @@ def work(connection: Connection, threads: int, scratch: str) -> None:
         except EOFError:
             return
         try:
-            with status.telling(told) if told else contextlib.nullcontext():
+            with status.telling(told):
                 job.execute(threads)
             failure = None
         except Exception as error:

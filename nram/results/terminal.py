@@ -57,8 +57,8 @@ def _ours(rows: list[TableRow]) -> list[str]:
 
 
 def _marks(rows: list[TableRow]) -> list[str]:
-    heading = ["task", "train", "general.", "discr."]
-    return _aligned([heading, *([row.marked_task.replace(" ", ""), *(cell.mark for cell in row.cells if row.runs)] for row in rows)])
+    cells = [[row.marked_task.replace(" ", ""), *(cell.mark for cell in row.cells if row.runs)] for row in rows]
+    return _aligned([["task", "train", "general.", "discr."], *cells])
 
 
 def _aligned(lines: list[list[str]], spanning: int = 0) -> list[str]:

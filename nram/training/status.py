@@ -47,8 +47,14 @@ def counted(items: Iterable, stage: str, total: int) -> Iterator:
 
 
 @contextlib.contextmanager
-def telling(path: Path) -> Iterator[None]:
-    """While this lasts, this process and the kernels that it starts tell in a file, which is removed at the end."""
+def telling(path: Path | None) -> Iterator[None]:
+    """While this lasts, this process and the kernels that it starts tell in a file, which is removed at the end.
+
+    None: nobody listens, and nothing changes.
+    """
+    if path is None:
+        yield
+        return
     before = os.environ.get(FILE)
     os.environ[FILE] = str(path)
     tell("starting")
