@@ -237,9 +237,22 @@ def test_every_plan_is_valid_and_fixes_what_a_seed_would_draw():
         for config in plan.values():
             assert not config.population.replacement and config.population.keep_going
             assert config.population.trial_batches
-            for drawn in study_plans.DRAWN:
-                low, high = getattr(config.draws, drawn)
-                assert low == high
+            for hyperparameter in study_plans.DRAWN:
+                low, high = getattr(config.draws, hyperparameter)
+                assert low == high or study_plans.STUDIES[name].get("drawn")
+
+
+def test_a_drawn_seed_draws_the_same_hyperparameters_under_both_controllers():
+    plan = study_plans.configurations("controllers", seeds=3)
+    for task in ("access", "listk"):
+        of_one, of_other = (
+            [
+                [getattr(trial, each) for each in study_plans.DRAWN]
+                for trial in Population(config, tasks.get(task)).trials
+            ]
+            for config in (plan[task, "mlp"], plan[task, "lstm"])
+        )
+        assert of_one == of_other and of_one[0] != of_one[1]
 
 
 def test_hyperparameters_left_to_chance_are_an_error(plan, monkeypatch):

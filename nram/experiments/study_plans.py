@@ -2,7 +2,8 @@
 
 A setting starts from a task's recipe (`nram.training.recipes`), or from a run in `results/recorded`: its settings and
 the hyperparameters of its solved trial. Then it names what differs. Every setting is run with every variant.
-A study fixes each hyperparameter that a trial would draw at random, to the recorded trial's value or a given one.
+A study fixes each hyperparameter that a trial would draw at random, to the recorded trial's value or a given one. In a
+study that is `drawn`, each seed draws them from the recipe's bounds instead, the same under every variant.
 """
 
 from nram import results
@@ -57,6 +58,10 @@ LISTK_SETTINGS = {"setting 1": LISTK_1, "setting 2": LISTK_2, "setting 3": LISTK
 MARGINAL = {"loss": "marginal"}
 NOISE = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
 
+EASY = ("access", "increment", "copy", "reverse", "swap")
+BEYOND = ("permutation", "listsearch", "merge", "walkbst")  # their recipes add something to the paper's
+PAPERS = {"lessons": False, "sharpening": 1.0, "sharpening_error": None, "curriculum": True}
+
 STUDIES: dict[str, dict] = {
     "rates": {
         "about": "How often a fresh seed is solved with the hyperparameters of the recorded machines",
@@ -94,6 +99,27 @@ STUDIES: dict[str, dict] = {
             "without restarts and activation clipping": {"restarts": False, "activation_clip": None},
         },
     },
+    "controllers": {
+        "about": "The two controllers of the paper, each seed with hyperparameters drawn from the recipe's bounds",
+        "batches": 1000,
+        "drawn": True,
+        "settings": {task: {"task": task, "restarts": False} for task in (*EASY, "listk")},
+        "variants": {"mlp": {"controller": "mlp"}, "lstm": {"controller": "lstm"}},
+    },
+    "recipes": {
+        "about": "The paper's recipe, and what ours adds to it, on the tasks where it does: seeds without copies",
+        "batches": 3000,
+        "drawn": True,
+        "settings": {task: {"task": task, "restarts": False} for task in BEYOND},
+        "variants": {"the paper's": PAPERS, "ours": {}},
+    },
+    "lessons": {
+        "about": "Our recipe with and without lessons: seeds without copies",
+        "batches": 3000,
+        "drawn": True,
+        "settings": {"listsearch": {"task": "listsearch", "restarts": False}},
+        "variants": {"with lessons": {}, "without lessons": {"lessons": False}},
+    },
 }
 
 
@@ -117,21 +143,23 @@ def configurations(
         "population": min(BLOCK, seeds or SEEDS),
     }
     return {
-        (setting, variant): _configuration({**own, **changes, **common})
+        (setting, variant): _configuration({**own, **changes, **common}, drawn=plan.get("drawn", False))
         for setting, own in plan["settings"].items()
         for variant, changes in plan["variants"].items()
     }
 
 
-def _configuration(settings: dict) -> TrainConfig:
+def _configuration(settings: dict, drawn: bool) -> TrainConfig:
     settings = dict(settings)
     if "recorded" not in settings:
         config = TrainConfig.for_task(settings.pop("task"), **settings)
     else:
         run = results.load_run(results.RECORDED / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
-        drawn = {column: [float(solved[column])] * 2 for column in DRAWN}
-        config = TrainConfig.from_dict({**run.config, **drawn, **settings})
+        hyperparameters = {column: [float(solved[column])] * 2 for column in DRAWN}
+        config = TrainConfig.from_dict({**run.config, **hyperparameters, **settings})
+    if drawn:
+        return config
     loose = [column for column in DRAWN if getattr(config.draws, column)[0] != getattr(config.draws, column)[1]]
     if loose:
         raise ValueError(f"a study's hyperparameters are fixed, these are not: {', '.join(loose)}")
