@@ -15,11 +15,8 @@ from nram.arguments import Parser, positive, print_error
 from nram.experiments import chances
 from nram.experiments.reproduce import MAX_JOBS
 from nram.experiments.study_plans import STUDIES
-from nram.training.settings import BudgetSettings
 
 __all__ = ["main", "make_parser"]
-
-DEFAULT_BUDGET = BudgetSettings().seconds
 
 
 def make_parser() -> Parser:
@@ -35,7 +32,7 @@ def make_parser() -> Parser:
 
     train = add("train", commands.train_command)
     options.add_task(train)
-    options.add_training(train, budget=DEFAULT_BUDGET)
+    options.add_training(train)
     options.add_cases(train)
     options.add_output(train, "--out", "folder of runs (%(default)s)", results.MINE)
     train.add_argument("--name", help="of the run's folder (TASK-HASH, with the first digits of the settings' hash)")
@@ -111,7 +108,7 @@ def make_parser() -> Parser:
     reproduce.add_argument(
         "--tasks", type=options.task_keys, default="all", metavar="KEYS", help='such as "copy swap", or all (all)'
     )
-    options.add_training(reproduce, budget=DEFAULT_BUDGET, of="each task's training")
+    options.add_training(reproduce, of="each task's training")
     reproduce.add_argument(  # its former name and form
         "--overrides", type=options.json_object, default={}, metavar="JSON", help=argparse.SUPPRESS
     )

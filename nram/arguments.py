@@ -120,10 +120,14 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", required=True, metavar="KEY", help=f"one of {', '.join(tasks.KEYS)}")
 
 
-def add_training(parser: argparse.ArgumentParser, budget: float, of: str = "training") -> None:
-    """Add the options of training. budget: its default in seconds. of: what it limits, for the help."""
+def add_training(parser: argparse.ArgumentParser, budget: float | None = None, of: str = "training") -> None:
+    """Add the options of training.
+
+    budget: its default in seconds; None for that of the task's recipe. of: what it limits, for the help.
+    """
+    default = "the recipe's" if budget is None else f"{budget:g}"
     parser.add_argument(
-        "--budget", type=float, default=budget, metavar="SECONDS", help=f"seconds of {of} at most (%(default)g)"
+        "--budget", type=float, default=budget, metavar="SECONDS", help=f"seconds of {of} at most ({default})"
     )
     add_seed(parser, 0, "everything random starts from it")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (%(default)s)")

@@ -157,13 +157,14 @@ def reproduce_command(arguments: Namespace) -> int:
         return 0
     exit_when_terminated()
     overrides = settings_of(arguments, OPTIONS)
-    parameters = {"seed": arguments.seed, "budget_seconds": arguments.budget, "device": arguments.device}
+    parameters = training_of(arguments)
     configs = {key: TrainConfig.for_task(key, **parameters, **overrides).to_dict() for key in arguments.tasks}
     threads = arguments.threads or max(1, usable_cores() // arguments.jobs)
     with Board(sys.stdout) as board:
         board.say(
             f"tasks: {len(configs)}, at a time: {arguments.jobs}, threads of each: {threads}; "
-            f"at most {arguments.budget:g} s of training per task, then its evaluation"
+            f"at most {_range({config['budget_seconds'] for config in configs.values()})} s of training per task, "
+            "then its evaluation"
         )
         failures = reproduce.reproduce(
             configs,
@@ -189,11 +190,18 @@ def reproduce_command(arguments: Namespace) -> int:
 def _reproduce_one(task: str, arguments: Namespace, overrides: dict) -> str:
     """The command that reproduces one task alone, for the provenance of its run."""
     command = ["python", "-m", "nram", "reproduce", "--tasks", task]
-    command += ["--budget", f"{arguments.budget:g}", "--seed", str(arguments.seed), "--device", arguments.device]
+    command += [] if arguments.budget is None else ["--budget", f"{arguments.budget:g}"]
+    command += ["--seed", str(arguments.seed), "--device", arguments.device]
     command += ["--cases", str(arguments.cases), "--max-complexity", str(arguments.max_complexity)]
     for name, value in overrides.items():
         command += ["--set", setting_text(name, value)]
     return shlex.join(command)
+
+
+def _range(numbers: set[float]) -> str:
+    """The smallest to the largest in words."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def recorded_command(arguments: Namespace) -> None:
@@ -235,8 +243,13 @@ def benchmark_command(arguments: Namespace) -> None:
 
 def config_of(arguments: Namespace) -> TrainConfig:
     """The task's recommended settings, then the command line's options, then what --set says."""
-    settings = {"seed": arguments.seed, "budget_seconds": arguments.budget, "device": arguments.device}
-    return TrainConfig.for_task(arguments.task, **settings | settings_of(arguments, ("task",)))
+    return TrainConfig.for_task(arguments.task, **training_of(arguments) | settings_of(arguments, ("task",)))
+
+
+def training_of(arguments: Namespace) -> dict:
+    """The settings that the options of training give. Without --budget, it is the recipe's."""
+    settings = {"seed": arguments.seed, "device": arguments.device}
+    return settings if arguments.budget is None else settings | {"budget_seconds": arguments.budget}
 
 
 def settings_of(arguments: Namespace, taken) -> dict:
