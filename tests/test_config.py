@@ -45,11 +45,11 @@ HASHES = {
     "copy": "5a6118b200",
     "reverse": "a4b45d411b",
     "swap": "c1a29c2eb5",
-    "permutation": "170ee67744",
+    "permutation": "b7e4b70473",
     "listk": "d4560437ec",
-    "listsearch": "d53010af47",
+    "listsearch": "7ed6cf1a4f",
     "merge": "e860814383",
-    "walkbst": "e4b6888f4e",
+    "walkbst": "9a38bdd941",
 }
 
 
