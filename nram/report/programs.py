@@ -39,7 +39,8 @@ from nram.report import circuits, fuzzy_run, tapes
 
 __all__ = [
     "Learned", "Picture", "Reenacted", "entropies", "entropies_picture", "entropy_table", "first_runs", "lengths_table",
-    "proof_text", "proofs", "published_executions", "read_programs", "runs_line", "tried_lengths", "verdict_lines",
+    "lstm_runs", "proof_text", "proofs", "published_executions", "read_programs", "runs_line", "tried_lengths",
+    "verdict_lines",
 ]  # fmt: skip
 
 MOST_LINES = 120  # lines of a program that are shown
@@ -73,7 +74,13 @@ def first_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     for folder in map(Path, folders):
         if folder.is_dir() and any(folder.iterdir()):
             return results.load_runs(folder)
-    return pd.DataFrame({"task": []})
+    return pd.DataFrame({"task": [], "controller": []})
+
+
+def lstm_runs(folder: str | Path) -> pd.DataFrame:
+    """The runs of a folder whose controller is an LSTM, as `first_runs`."""
+    runs = first_runs([folder])
+    return runs[runs["controller"] == "lstm"]
 
 
 def runs_line(runs: pd.DataFrame) -> str:
@@ -168,11 +175,16 @@ class Learned:
     steps: list[Step]
     said: str
 
+    @property
+    def name(self) -> str:
+        """The task's key, with the controller's kind if it is an LSTM. Files are named after it."""
+        return self.task.key if self.machine.controller_kind == "mlp" else f"{self.task.key}-lstm"
+
     def save(self, folder: str | Path) -> None:
         """Write the whole program as Python and as JSON."""
         folder = Path(folder)
-        results.write_text(folder / f"{self.task.key}.py", self.whole.to_python())
-        self.whole.save(folder / f"{self.task.key}.json")
+        results.write_text(folder / f"{self.name}.py", self.whole.to_python())
+        self.whole.save(folder / f"{self.name}.json")
 
     def text(self) -> str:
         """The machine and its program in words, then the program in Python."""
@@ -189,13 +201,13 @@ class Learned:
         """The execution and the first circuits that it uses."""
         if not self.steps:
             return []
-        key, title = self.task.key, self.task.title
+        name, title = self.name, self.task.title
         text = f"{title}: memory and registers of the learned machine at every timestep of one run."
         used = list(dict.fromkeys(step.row.circuit for step in self.steps if step.row is not None))[:MOST_CIRCUITS]
-        execution = _execution_picture(self.steps, title, f"execution_{key}", text)
+        execution = _execution_picture(self.steps, title, f"execution_{name}", text)
         numbered = {number: self.shown.circuits[number] for number in used}
         text = f"{title}: the first circuits that the run above uses."
-        return [execution, _circuits_picture(title, numbered, f"circuits_{key}", text)]
+        return [execution, _circuits_picture(title, numbered, f"circuits_{name}", text)]
 
 
 def read_programs(

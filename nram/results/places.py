@@ -8,6 +8,7 @@ __all__ = [
     "FAILED",
     "FIGURES",
     "MINE",
+    "MORE",
     "NOTEBOOKS",
     "NOT_RUNS",
     "PAPER",
@@ -30,7 +31,8 @@ MINE = Path("results/runs")  # a user's own runs, below the working directory
 
 FAILED = "failed"  # what failed notebooks left, for debugging
 STUDIES = "studies"  # see `nram.experiments.studies`
-NOT_RUNS = (FAILED, "notebooks", STUDIES)  # folders in a folder of runs that hold something else
+MORE = "more"  # further runs of the ten tasks, beside the one of each that the tables show
+NOT_RUNS = (FAILED, "notebooks", STUDIES, MORE)  # folders in a folder of runs that hold something else
 
 
 def located(path: str | Path) -> Path:
