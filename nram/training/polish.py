@@ -18,6 +18,7 @@ __all__ = ["polish"]
 LEARNING_RATE = 0.02  # of Adam in the first batch; it falls to 0
 SHARPENING = 8.0  # of a machine that fails when it is discretized
 FACTOR = 2.0  # on the output layer of a soft machine whose discretized form makes no error
+DOUBLINGS = 6  # of the output layer, at most, before an exact machine trains on
 VERIFY_EVERY = 100  # batches between two verifications
 
 
@@ -35,8 +36,8 @@ def polish(
     `polish_batch_size` examples at the train difficulty. The learning rate falls to 0; there is neither noise nor
     entropy bonus. While the machine fails when discretized, but for half of the batches at most, its logits are
     multiplied by up to `SHARPENING` (see `step.sharpened`). If it does not fail then, but is soft, its output layer is
-    multiplied by `FACTOR` for good, which leaves the discretized form as it is. Returns the best state that was
-    verified, the one given included.
+    multiplied by `FACTOR` for good, which leaves the discretized form as it is; for an exact machine this may be all
+    that it needs. Returns the best state that was verified, the one given included.
     Deviation: the paper does not say how long it trained machines that made no more errors.
 
     task: the task itself, if it is not one of the ten. checkpoint: where the state is saved as it goes, under `name`;
@@ -57,6 +58,10 @@ def polish(
             population.adopt(0, machine)
             best, first = machine, 0
             verification = found = verify(machine, task, config, seed=config.seed + 1)
+            if not verification.solved:
+                found = _doubled(population, found, task, config, seed=config.seed + 1)
+            if found.rank < verification.rank:
+                best, verification = population.machine(0), found
         for batch in range(first, batches):
             if verification.solved:
                 break
@@ -65,6 +70,7 @@ def polish(
             train_step(population, generator, sharpening=SHARPENING if fails else 1.0)
             if (batch + 1) % VERIFY_EVERY == 0 and population.members.finite().all():
                 found = verify(population.machine(0), task, config, seed=config.seed + 2 + batch)
+                found = _doubled(population, found, task, config, seed=config.seed + 2 + batch)
                 if found.rank < verification.rank:
                     best, verification = population.machine(0), found
                 if found.discretized_error == 0:
@@ -72,3 +78,18 @@ def polish(
             if loop.is_due() or batch + 1 == batches:
                 loop.save(best, {"best": asdict(verification), "last": asdict(found), "batch": batch + 1})
     return best, verification
+
+
+def _doubled(
+    population: Population, found: Verification, task: tasks.Task, config: TrainConfig, seed: int
+) -> Verification:
+    """Double the output layer of the one member, last verified as `found`, while it is exact but soft.
+
+    Returns its verification as it is then.
+    """
+    for _ in range(DOUBLINGS):
+        if found.solved or not found.exact:
+            break
+        population.multiply_output_layer(0, FACTOR)
+        found = verify(population.machine(0), task, config, seed)
+    return found
