@@ -38,9 +38,9 @@ def test_the_plan_has_20_seeds_of_the_easy_tasks_and_12_of_the_others(tmp_path, 
 
 def test_a_second_call_runs_what_is_missing(tmp_path, asked):
     chances.run_chances(tmp_path, seeds=1, only=["copy", "swap"])
-    assert asked == [("copy", 5000), ("swap", 5000)]
+    assert asked == [("copy", 6000), ("swap", 6000)]
     frame = chances.run_chances(tmp_path, seeds=2, only=["copy"])
-    assert asked[2:] == [("copy", 5001)] and len(frame) == 3
+    assert asked[2:] == [("copy", 6001)] and len(frame) == 3
 
 
 def test_runs_of_former_recipes_are_run_again(tmp_path, asked):
@@ -48,7 +48,7 @@ def test_runs_of_former_recipes_are_run_again(tmp_path, asked):
     frame.loc[0, "config_hash"] = "0" * 64
     frame.to_csv(tmp_path / "reproduce" / "runs.csv", index=False)
     assert len(chances.run_chances(tmp_path, seeds=2, only=["copy"])) == 2
-    assert asked == [("copy", 5000), ("copy", 5001), ("copy", 5000)]
+    assert asked == [("copy", 6000), ("copy", 6001), ("copy", 6000)]
 
 
 def test_wrong_input_and_a_second_process_are_refused(tmp_path, asked):
@@ -60,7 +60,7 @@ def test_wrong_input_and_a_second_process_are_refused(tmp_path, asked):
 
 
 def test_the_table_gives_rates_intervals_and_seconds():
-    rows = [row_of(key, 5000 + n, n != 3 or key != "merge", 10.0 * (n + 1)) for key in tasks.KEYS for n in range(4)]
+    rows = [row_of(key, 6000 + n, n != 3 or key != "merge", 10.0 * (n + 1)) for key in tasks.KEYS for n in range(4)]
     table = chances.chances_table(pd.DataFrame(rows)).set_index("task")
     assert table.loc["copy", ["runs", "perfect", "rate", "median_seconds"]].tolist() == [4, 4, 1.0, 25.0]
     assert table.loc["merge", ["runs", "perfect", "rate", "median_seconds"]].tolist() == [4, 3, 0.75, 20.0]

@@ -24,7 +24,7 @@ from nram.training.loop import train
 __all__ = ["NAME", "chances_markdown", "chances_table", "load_chances", "run_chances"]
 
 NAME = "reproduce"
-FIRST_SEED = 5000  # no search, no recorded run and no tuning has used these seeds
+FIRST_SEED = 6000  # no search, no recorded run and no tuning has used these seeds
 SEEDS = {key: 20 for key in ("access", "increment", "copy", "reverse", "swap")}
 HARD_SEEDS = 12  # of every other task
 COLUMNS = (
