@@ -52,8 +52,11 @@ def test_a_soft_machine_is_not_solved_until_polishing_has_made_it_sharp():
     )
     before = verify(soft, tasks.get("access"), settings, seed=3)
     assert before.exact and not before.solved
-    polished, verification = polish(soft, settings.replace(polish_batches=200))
+    polished, verification = polish(soft, settings.replace(polish_batches=1))
     assert verification.solved and verification.largest_cost <= SHARP < before.largest_cost
+    assert [polished.params[name].equal(value) for name, value in soft.params.items()].count(False) == 2, (
+        "an exact machine needs a doubled output layer and no training"
+    )
     same, found = polish(result.machine, settings)
     assert found.solved and same is result.machine, "a sharp machine is left as it is"
 

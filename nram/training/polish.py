@@ -57,9 +57,8 @@ def polish(
         else:
             population.adopt(0, machine)
             best, first = machine, 0
-            verification = found = verify(machine, task, config, seed=config.seed + 1)
-            if not verification.solved:
-                found = _doubled(population, found, task, config, seed=config.seed + 1)
+            verification = verify(machine, task, config, seed=config.seed + 1)
+            found = _doubled(population, verification, task, config, seed=config.seed + 1)
             if found.rank < verification.rank:
                 best, verification = population.machine(0), found
         for batch in range(first, batches):
