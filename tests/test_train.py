@@ -12,7 +12,7 @@ from nram.experiments.run import restore
 from nram.training.config import TrainConfig
 from nram.training.loop import CHECK_EVERY, train
 from nram.training.polish import polish
-from nram.training.verification import SHARP, Verification, verify
+from nram.training.verification import SHARP, Verification, softened, verify
 
 
 def test_the_same_seed_gives_the_same_metrics_and_weights():
@@ -33,12 +33,6 @@ def test_access_is_learned_from_scratch():
     batch = tasks.get("access").sample(torch.full((50,), 9), 30, torch.Generator().manual_seed(5))
     produced = result.machine.run(batch.memory, batch.limit)
     assert torch.equal(produced[batch.mask], batch.target[batch.mask])
-
-
-def softened(machine, factor):
-    """The machine with its output layer multiplied by a factor: its argmax is the same."""
-    params = {name: value * (factor if name.startswith("output_") else 1) for name, value in machine.params.items()}
-    return dataclasses.replace(machine, params=params)
 
 
 def test_a_soft_machine_is_not_solved_until_polishing_has_made_it_sharp():

@@ -80,7 +80,7 @@ def run_cases(machine: Machine, task: tasks.Task, config: TrainConfig, cases: in
     for place, each in enumerate(small):
         count = len(range(place, cases - 2 * (cases // 3), len(small)))
         plan.append((torch.full((count,), each), task.smallest_memory(each)))
-    soft = softened(machine)
+    soft = softened(machine, SOFTENED)
     cells = wrong_fuzzy = wrong_discretized = disagreements = 0
     largest_cost = 0.0
     for difficulty, num_cells in plan:
@@ -94,9 +94,9 @@ def run_cases(machine: Machine, task: tasks.Task, config: TrainConfig, cases: in
     return Verification(wrong_fuzzy / cells, wrong_discretized / cells, disagreements, cases, largest_cost)
 
 
-def softened(machine: Machine) -> Machine:
-    """The machine with its output layer multiplied by `SOFTENED`."""
-    params = {name: param * SOFTENED if name.startswith("output_") else param for name, param in machine.params.items()}
+def softened(machine: Machine, factor: float) -> Machine:
+    """The machine with its output layer multiplied by a factor: its discretized form is the same."""
+    params = {name: param * factor if name.startswith("output_") else param for name, param in machine.params.items()}
     return replace(machine, params=params)
 
 
