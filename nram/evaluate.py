@@ -15,6 +15,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "compare_forms",
+    "error_of_discretized",
     "error_per_case",
     "evaluate",
     "run_cases",
@@ -51,6 +52,12 @@ def compare_forms(machine: Machine, batch: tasks.Batch) -> Comparison:
         discretized_wrong=_wrong_cells(discretized, batch),
         differs=((fuzzy != discretized) & batch.mask).any(-1),
     )
+
+
+def error_of_discretized(machine: Machine, batch: tasks.Batch) -> float:
+    """The share of wrong output cells of a machine's discretized form on a batch."""
+    produced = machine.discretize().run(batch.memory, batch.limit)
+    return (_wrong_cells(produced, batch).sum() / batch.mask.sum()).item()
 
 
 def _wrong_cells(produced: Tensor, batch: tasks.Batch) -> Tensor:

@@ -1,5 +1,7 @@
 """Lessons: a member that has learned one begins the next, and the others follow from what it was then.
 
+A lesson is learned when the machine is right in both of its forms. One that computes with soft circuits is a poor
+start, since nothing that comes after makes it exact.
 A machine that has learned a lesson is sharp, and a saturated softmax has no gradient. So where the next lesson begins,
 the output layer is softened, and every weight moves a little towards a fresh machine's. Where the task itself begins
 the output layer stays as it is: the last lesson leaves little to learn.
@@ -9,6 +11,7 @@ Deviation: the paper's curriculum has no lessons (see `nram.tasks.lessons`).
 import torch
 from torch import Tensor
 
+from nram.evaluate import error_of_discretized
 from nram.machine.controller import init_member
 from nram.training.curriculum import MIN_WEIGHT
 from nram.training.population import Graduate, Population
@@ -17,15 +20,21 @@ __all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "has_learn
 
 SOFTENING = 0.4  # factor on the output layer where a lesson begins
 FRESH = 0.1  # how much of a fresh machine is added there
+LESSON_CASES = 100  # fresh cases that the discretized machine must know
 HOPELESS = 12  # no member begins as a graduate that so many began as in vain
 
 
 def has_learned(population: Population, member: int) -> bool:
-    """Whether a member has learned the lesson that it is at."""
-    members, trial = population.members, population.trial(member)
+    """Whether a member has learned the lesson that it is at: fuzzy and discretized, at its highest difficulty."""
+    trial, most = population.trial(member), population.config.curriculum.lesson_error
     if trial.lesson == population.last_stage or trial.level < population.hardest(trial.lesson):
         return False
-    return trial.error < population.config.curriculum.lesson_error and bool(members.error_weight[member] > MIN_WEIGHT)
+    if trial.error >= most or population.members.error_weight[member] <= MIN_WEIGHT:
+        return False
+    lesson, hardest = population.stages[trial.lesson], population.hardest(trial.lesson)
+    generator = torch.Generator().manual_seed(population.seed_of(member))
+    cases = lesson.sample(torch.full((LESSON_CASES,), hardest), lesson.smallest_memory(hardest), generator)
+    return error_of_discretized(population.machine(member), cases) < most
 
 
 def begin_next_lesson(population: Population, member: int) -> None:

@@ -180,7 +180,9 @@ class Training:
             if reason == "restarted":
                 population.fruitless[family] += 1
                 count_failure(population, member)
-            if config.replacement and (config.keep_going or reason != "solved"):
+            if reason == "solved" and not config.keep_going:
+                break
+            if config.replacement:
                 renew(population, member)
         if config.replacement:
             for member in overtaken(population):
