@@ -20,6 +20,7 @@ ROOMS = (
     "model",
     "evaluate",
     "training",
+    "related",
     "experiments",
     "report",
     "arguments",
