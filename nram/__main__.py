@@ -12,7 +12,7 @@ import nram
 from nram import arguments as options
 from nram import commands, results
 from nram.arguments import Parser, positive, print_error
-from nram.experiments import chances
+from nram.experiments import chances, related_study
 from nram.experiments.reproduce import MAX_JOBS
 from nram.experiments.study_plans import STUDIES
 
@@ -94,10 +94,13 @@ def make_parser() -> Parser:
     options.add_quiet(search)
 
     study = add("study", commands.study_command)
-    study.add_argument("name", metavar="NAME", help=f"one of {', '.join([*STUDIES, chances.NAME])}")
+    study.add_argument("name", metavar="NAME", help=f"one of {', '.join([*STUDIES, chances.NAME, related_study.NAME])}")
     study.add_argument("--only", nargs="+", metavar="SETTING", help="run only these of the plan; others can follow")
     study.add_argument(
-        "--seeds", type=positive, metavar="N", help="per setting and variant (the plan's: 100; reproduce: 20 or 12)"
+        "--seeds",
+        type=positive,
+        metavar="N",
+        help="per setting and variant (the plan's: 5 to 100)",
     )
     study.add_argument("--batches", type=positive, metavar="N", help="of a seed at most (the plan's)")
     options.add_launcher(study)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from nram import results, tasks
 from nram.arguments import setting_text
-from nram.experiments import chances, compare, reproduce, verify
+from nram.experiments import chances, compare, related_study, related_tables, reproduce, verify
 from nram.experiments import run as experiment
 from nram.experiments.board import Board
 from nram.experiments.parallel_search import search_in_parallel
@@ -121,8 +121,21 @@ def search_command(arguments: Namespace) -> None:
 
 
 def study_command(arguments: Namespace) -> None:
-    """Measure how often seeds are solved under settings that differ in one thing each, or `make reproduce` succeeds."""
+    """Measure how often seeds are solved under settings that differ in one thing each, or `make reproduce` succeeds.
+
+    The study related trains other systems beside the machine.
+    """
     launcher = launcher_of(arguments, minutes=24 * 60)
+    if arguments.name == related_study.NAME:
+        if arguments.batches:
+            raise ValueError(f"the study {related_study.NAME} trains for seconds: it takes no --batches")
+        with board_of(arguments) as board:
+            frame = related_study.run_related(
+                arguments.out, seeds=arguments.seeds, only=arguments.only, board=board, **launcher
+            )
+        print(related_tables.related_markdown(related_tables.related_table(frame)))
+        print(f"runs: {arguments.out / related_study.NAME / 'runs.csv'}")
+        return
     if arguments.name == chances.NAME:
         if arguments.batches:
             raise ValueError(f"the study {chances.NAME} trains as long as `make reproduce` does: it takes no --batches")

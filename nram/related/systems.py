@@ -43,6 +43,6 @@ SYSTEMS = {
     "lstm": System("LSTM", LSTM, 1e-3),
     "stack": System("stack RNN", StackRNN, 3e-3, hard=True),
     "stacks": System("two stacks and time to think", lambda: StackRNN(stacks=2), 3e-3, think=True, hard=True),
-    "ntm": System("NTM", NTM, 1e-3, gradient_norm=50.0),
+    "ntm": System("NTM", NTM, 3e-3, gradient_norm=50.0, curriculum=False),
     "dngpu": System("diagonal Neural GPU", DNGPU, 0.01, gradient_norm=None, adamax=True, curriculum=False, bins=3),
 }

@@ -1,0 +1,111 @@
+"""The study of other systems: its plan, its resumption, its rows, its tables and its figure."""
+
+import pandas as pd
+import pytest
+
+from nram import results, tasks
+from nram.__main__ import main
+from nram.experiments import related_study, related_tables
+from nram.experiments.related_study import COLUMNS, _settings_of
+from nram.related.systems import SYSTEMS
+from nram.report.related_curves import error_by_length
+from nram.results.files import locked
+
+
+def row_of(system, task, seed, reach=20, seconds=300.0):
+    error = " ".join(["0"] * reach + ["0.5"] * (50 - reach))
+    forms = ("soft", "hard") if system == "nram" or SYSTEMS[system].hard else ("soft",)
+    row = {"system": system, "task": task, "seed": seed, "settings": _settings_of(system, task, seed, seconds)}
+    for form in forms:
+        row |= {f"{form}_fit": reach >= 15, f"{form}_reach": reach, f"{form}_error": error}
+    return row | {"budget_seconds": seconds, "sequences": 1000, "seconds": 300.0, "commit": "c", "processor": "p"}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `run_once` was asked for; later seeds reach further."""
+    calls = []
+
+    def run_once(system, task, seed, seconds, commit):
+        calls.append((system, task, seed))
+        return row_of(system, task, seed, 10 + 5 * (seed - 7000), seconds)
+
+    monkeypatch.setattr(related_study, "run_once", run_once)
+    return calls
+
+
+def test_the_plan_has_five_seeds_of_every_system_and_task_seed_after_seed(tmp_path, asked):
+    frame = related_study.run_related(tmp_path)
+    assert frame.groupby(["task", "system"]).size().tolist() == [5] * 18
+    assert list(frame["task"].unique()) == ["copy", "reverse", "increment"]
+    assert list(frame["system"].unique()) == ["lstm", "stack", "stacks", "ntm", "dngpu", "nram"]
+    assert {seed for _, _, seed in asked[:18]} == {7000}, "one seed of all comes before the next"
+
+
+def test_a_second_call_runs_what_is_missing(tmp_path, asked):
+    related_study.run_related(tmp_path, seeds=1, only=["stack", "reverse"])
+    assert asked == [("stack", "reverse", 7000)]
+    frame = related_study.run_related(tmp_path, seeds=2, only=["stack", "lstm", "reverse"])
+    assert asked[1:] == [("lstm", "reverse", 7000), ("lstm", "reverse", 7001), ("stack", "reverse", 7001)]
+    assert list(frame.columns) == list(COLUMNS)
+    related_study.run_related(tmp_path, seeds=1, only=["merge"])
+    assert ("nram", "merge", 7000) not in asked and ("dngpu", "merge", 7000) in asked
+
+
+def test_wrong_input_other_settings_and_a_second_process_are_refused(tmp_path, asked):
+    with pytest.raises(ValueError, match="related has no setting swap; valid: lstm, stack"):
+        related_study.run_related(tmp_path, only=["swap"])
+    related_study.run_related(tmp_path, seeds=1, only=["lstm", "copy"])
+    with pytest.raises(ValueError, match="a run of other settings: lstm, copy, seed 7000"):
+        related_study.run_related(tmp_path, seeds=1, only=["lstm", "copy"], seconds=5.0)
+    with locked(tmp_path / "related", "study"), pytest.raises(results.files.Busy):
+        related_study.run_related(tmp_path, seeds=1, only=["ntm"])
+
+
+def test_the_command(tmp_path, asked, capsys):
+    assert main(["study", "related", "--out", str(tmp_path), "--seeds", "2", "--only", "stack", "copy", "--quiet"]) == 0
+    assert "| Copy | stack RNN, soft | 1 of 2 (9 to 91%) | 0 of 2" in capsys.readouterr().out
+    assert main(["study", "related", "--out", str(tmp_path), "--batches", "2"]) == 2
+
+
+def test_the_table_counts_every_run():
+    rows = [row_of("nram", "copy", 7000, 50), row_of("nram", "copy", 7001, 35), row_of("lstm", "copy", 7000, 12)]
+    nothing = {name: value for name, value in row_of("nram", "copy", 7002, 0).items() if "error" not in name}
+    table = related_tables.related_table(pd.DataFrame([*rows, nothing])).set_index(["system", "form"])
+    machine = table.loc["nram", "hard"]
+    assert machine[["runs", "fit", "reach_30", "reach_50", "reach"]].tolist() == [3, 2, 2, 1, 35]
+    assert (machine["fit_low"], machine["fit_high"]) == results.wilson_interval(2, 3)
+    assert machine[["error_at_15", "error_at_50"]].tolist() == [0, 0.25]
+    assert table.loc["lstm", "soft"]["fit"] == 0 and ("lstm", "hard") not in table.index
+    text = related_tables.related_markdown(table.reset_index())
+    assert "| Copy | NRAM, discretized | 2 of 3 (21 to 94%) |" in text and "| Copy | LSTM | 0 of 1" in text
+
+
+def test_the_sentences_and_what_can_be_expressed():
+    frame = pd.DataFrame([row_of("nram", "copy", 7000, 50), row_of("dngpu", "copy", 7000, 20)])
+    told = " ".join(related_tables.related_verdict(frame))
+    assert "**Copy**: NRAM, fuzzy fits in 1 of 1 runs and reaches 50 in 1" in told
+    assert "diagonal Neural GPU 20, NRAM 50." in told
+    assert related_tables.related_verdict(frame.head(0)) == ["There is nothing to judge yet."]
+    text = related_tables.expressible_markdown()
+    assert all(tasks.get(key).title in text for key in tasks.KEYS)
+
+
+def test_the_figure_shows_every_run_and_the_median():
+    rows = [row_of(system, task, seed) for system in ("lstm", "dngpu") for task in ("copy", "increment")
+            for seed in (7000, 7001, 7002)]  # fmt: skip
+    curves = related_tables.related_curves(pd.DataFrame(rows))
+    assert len(curves) == 12 * 50 and curves["length"].max() == 50
+    figure = error_by_length(curves)
+    assert len(figure.axes) == 2 and all(len(each.lines) == 2 * (3 + 1) + 2 for each in figure.axes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["stack", "nram"])
+def test_a_run_leaves_a_row(system):
+    row = related_study.run_once(system, "copy", 3, 1.0, "commit", count=3)
+    forms = {f"{form}_{name}" for form in ("soft", "hard") for name in ("fit", "reach", "error", "exact", "structured")}
+    assert set(COLUMNS) - set(row) <= {"held_out"} and forms <= set(row) and set(row) <= set(COLUMNS)
+    assert (
+        len(related_study.numbers(row["soft_error"])) == 50 and len(related_study.numbers(row["soft_structured"])) == 3
+    )
