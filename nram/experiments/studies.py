@@ -18,27 +18,29 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-from nram import kernels, results
+from nram import kernels, results, tasks
 from nram.experiments.board import Board
 from nram.experiments.launch import launch
-from nram.experiments.study_plans import SEEDS, STUDIES, configurations
+from nram.experiments.study_plans import STUDIES, configurations, seeds_of
+from nram.related.attention import AttentionMachine, choices
 from nram.results.files import append_row, hold
 from nram.results.weights import FORMAT
 from nram.training.config import TrainConfig
 from nram.training.loop import train
-from nram.training.population import Trial
+from nram.training.population import Population, Trial
 
 __all__ = ["load_studies", "load_study", "run_block", "run_study"]
 
 COLUMNS = (
     *("setting", "variant", "trial", "seed", "learning_rate", "output_scale", "stop_bias", "noise_eta", "entropy"),
     *("batches", "level", "rises", "error", "ended", "solved", "fuzzy_error", "discretized_error"),
-    *("cpu_seconds", "commit"),
+    *("cpu_seconds", "commit", "choices"),
 )
 Plan = dict[tuple[str, str], TrainConfig]  # by (setting, variant)
 
@@ -60,10 +62,11 @@ def run_study(
     call on a finished study adds what its plan has gained, and more seeds. Raises ValueError if the folder holds
     another study, or this one with other settings.
     """
-    folder, number = Path(folder) / name, seeds or SEEDS
+    folder = Path(folder) / name
     config_file, trials_file = folder / "config.json", folder / "trials.csv"
     before = json.loads(config_file.read_text(encoding="utf-8")) if config_file.exists() else None
     plan = _chosen(configurations(name, seeds, batches), name, only, before)
+    number = seeds or seeds_of(name)
     described = [{"setting": key[0], "variant": key[1], **config.to_dict()} for key, config in plan.items()]
     settings = {"study": name, "about": STUDIES[name]["about"], "seeds": number, "configurations": described}
     differing = _differing(before, settings) if before else ""
@@ -76,7 +79,8 @@ def run_study(
         return done
     if before is None or before["seeds"] < number or len(before["configurations"]) < len(plan):
         results.write_text(config_file, json.dumps({"format": FORMAT, **settings}, indent=1) + "\n")
-    calls = _calls(folder / "blocks", plan, number, ended)
+    populations = STUDIES[name].get("populations", {})
+    calls = _calls(folder / "blocks", plan, number, ended, populations)
     board, names = board or Board(), [_block_name(*call[1:3], *call[4:6]) for call in calls]
     launched = launch(run_block, calls, logs=folder / "slurm", names=names, board=board, **launcher)
     for count, text in enumerate(launched, start=1):
@@ -145,12 +149,12 @@ def _differing(before: dict, settings: dict) -> str:
     return ""
 
 
-def _calls(blocks: Path, plan: Plan, number: int, ended: set[tuple[str, str, int]]) -> list[tuple]:
+def _calls(blocks: Path, plan: Plan, number: int, ended: set[tuple[str, str, int]], populations: dict) -> list[tuple]:
     """The arguments of `run_block` for every population with a trial that has not ended."""
     commit = results.short_commit()  # of the code that runs now
     size = next(iter(plan.values())).population.size
     return [
-        (blocks, *key, config, first, min(first + size, number), commit)
+        (blocks, *key, config, first, min(first + size, number), commit, populations.get(key[1], Population))
         for first in range(0, number, size)
         for key, config in plan.items()
         if not {(*key, trial) for trial in range(first, min(first + size, number))} <= ended
@@ -168,10 +172,19 @@ def _in_order(trials: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 # A population's trials
 
 
-def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, first: int, end: int, commit: str) -> str:
+def run_block(
+    folder: Path,
+    setting: str,
+    variant: str,
+    config: TrainConfig,
+    first: int,
+    end: int,
+    commit: str,
+    make_population: Callable[..., Population] = Population,
+) -> str:
     """Run, in one population, the trials first..end-1 that have no row yet; return the outcome in words.
 
-    commit: of the code, for the rows.
+    commit: of the code, for the rows. make_population: that of a variant of the machine.
     """
     path = _block_file(folder, setting, variant, first)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +197,7 @@ def run_block(folder: Path, setting: str, variant: str, config: TrainConfig, fir
         left_out = set(done["trial"]) | set(range(end, places.stop))
         if len(left_out) < config.population.size:
             origin = {"setting": setting, "variant": variant, "seed": config.seed, "commit": commit}
-            _run_trials(file, origin, config, first, left_out)
+            _run_trials(file, origin, config, first, left_out, make_population)
     rows = _read_trials(path, COLUMNS)
     return f"{_block_name(setting, variant, first, end)}: {rows['solved'].sum()} solved"
 
@@ -193,7 +206,7 @@ def _block_name(setting: str, variant: str, first: int, end: int) -> str:
     return f"{setting}, {variant}, seeds {first} to {end - 1}"
 
 
-def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int]) -> None:
+def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int], make_population) -> None:
     """Append each trial's row to an open file as the trial ends; origin: columns that all rows share."""
     kernels.warm_up(config.kernel, config.device)
     size = config.population.size - len(left_out)
@@ -207,6 +220,8 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
 
     def on_trial(trial: Trial, machine) -> None:
         row = {**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()}
+        if isinstance(machine, AttentionMachine):
+            row["choices"] = _choices(machine, config.seed)
         append_row(file, COLUMNS, row)
 
     def on_check(population, seconds: float) -> None:
@@ -214,7 +229,16 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         spend()
         size = len(population)
 
-    train(config, progress=False, first_trial=first, left_out=left_out, on_check=on_check, on_trial=on_trial)
+    population = {"first_trial": first, "left_out": left_out, "make_population": make_population}
+    train(config, progress=False, **population, on_check=on_check, on_trial=on_trial)
+
+
+def _choices(machine: AttentionMachine, seed: int) -> str:
+    """The modules that a machine chooses in an example of difficulty 5: words, with ";" between timesteps."""
+    task = tasks.get(machine.task)
+    batch = task.sample(torch.tensor([5]), task.smallest_memory(5), torch.Generator().manual_seed(seed))
+    chosen = choices(machine, batch.memory[0], int(batch.limit[0]))
+    return "; ".join(" ".join(modules) for modules in chosen)
 
 
 def _block_file(folder: Path, setting: str, variant: str, first: int) -> Path:
@@ -230,4 +254,4 @@ def _mend(path: Path) -> None:
 
 def _read_trials(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The rows of a file; `columns` names its columns if it has no header."""
-    return pd.read_csv(path, names=columns, dtype={"rises": str, "commit": str})
+    return pd.read_csv(path, names=columns, dtype={"rises": str, "commit": str, "choices": str})

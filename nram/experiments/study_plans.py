@@ -6,10 +6,13 @@ A study fixes each hyperparameter that a trial would draw at random, to the reco
 study that is `drawn`, each seed draws them from the recipe's bounds instead, the same under every variant.
 """
 
+from functools import partial
+
 from nram import results
+from nram.related.attention import AttentionPopulation
 from nram.training.config import TrainConfig
 
-__all__ = ["BASE_SEED", "DRAWN", "EASY", "SEEDS", "STUDIES", "configurations"]
+__all__ = ["BASE_SEED", "DRAWN", "EASY", "SEEDS", "STUDIES", "configurations", "seeds_of"]
 
 SEEDS = 100
 BASE_SEED = 2000  # the configuration's: no search and no recorded run has used these seeds
@@ -61,6 +64,9 @@ NOISE = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
 
 BEYOND = ("permutation", "listsearch", "merge", "walkbst")  # their recipes add something to the paper's
 PAPERS = {"lessons": False, "sharpening": 1.0, "sharpening_error": None, "curriculum": True}
+
+BIASES = {f"bias {bias}": float(bias) for bias in (0, 2, 5)}  # of attention over modules, towards the paper's order
+PLAIN = {"kernel": "reference"}  # no kernel has the timestep of that variant
 
 STUDIES: dict[str, dict] = {
     "rates": {
@@ -120,6 +126,15 @@ STUDIES: dict[str, dict] = {
         "settings": {"listsearch": {"task": "listsearch", "restarts": False}},
         "variants": {"with lessons": {}, "without lessons": {"lessons": False}},
     },
+    "attention": {
+        "about": "The machine with attention over its modules beside the machine, with the recorded hyperparameters",
+        "batches": 500,
+        "seeds": 20,
+        "block": 5,
+        "settings": {task: {"recorded": task, "restarts": False} for task in ("access", "increment", "copy")},
+        "variants": {"original": {}} | dict.fromkeys(BIASES, PLAIN),
+        "populations": {name: partial(AttentionPopulation, bias=bias) for name, bias in BIASES.items()},
+    },
 }
 
 
@@ -140,13 +155,18 @@ def configurations(
         "keep_going": True,
         "replacement": False,
         "trial_batches": batches or plan["batches"],
-        "population": min(BLOCK, seeds or SEEDS),
+        "population": min(plan.get("block", BLOCK), seeds or seeds_of(name)),
     }
     return {
         (setting, variant): _configuration({**own, **changes, **common}, drawn=plan.get("drawn", False))
         for setting, own in plan["settings"].items()
         for variant, changes in plan["variants"].items()
     }
+
+
+def seeds_of(name: str) -> int:
+    """How many seeds of every setting and variant a study has."""
+    return STUDIES[name].get("seeds", SEEDS)
 
 
 def _configuration(settings: dict, drawn: bool) -> TrainConfig:

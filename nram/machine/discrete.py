@@ -44,8 +44,11 @@ def discrete_timestep(layout: Layout, sources: Tensor, registers: Tensor, memory
 
 
 @torch.no_grad()
-def produce_discrete(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
-    """The memory that discretized machines leave: memory LongTensor[P, B, M], limit LongTensor[P, B] -> [P, B, M]."""
+def produce_discrete(machines: Machines, memory: Tensor, limit: Tensor, timestep=discrete_timestep) -> Tensor:
+    """The memory that discretized machines leave: memory LongTensor[P, B, M], limit LongTensor[P, B] -> [P, B, M].
+
+    timestep: what an integer circuit does; variants of the machine have another.
+    """
     layout, controller, params = machines.layout, machines.controller, machines.params
     population, batch, num_cells = memory.shape
     memory, limit = memory.reshape(-1, num_cells).clone(), limit.reshape(-1)
@@ -56,7 +59,7 @@ def produce_discrete(machines: Machines, memory: Tensor, limit: Tensor) -> Tenso
         zeros = (registers == 0).to(params["output_weight"].dtype)
         outputs, state = controller.step(params, zeros.view(population, batch, -1), state)
         outputs = outputs.flatten(0, 1)
-        registers = discrete_timestep(layout, layout.argmax(outputs[:, :-1]), registers, memory, running)
+        registers = timestep(layout, layout.argmax(outputs[:, :-1]), registers, memory, running)
         running &= (outputs[:, -1] < 0) & (t < limit - 1)
         if not running.any():
             break

@@ -4,6 +4,7 @@ Axes: P population, B batch, T timesteps, R registers, Q modules, M memory cells
 In each timestep the controller reads P(r_i = 0) of every register and emits a circuit, which then runs (section 3).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,11 +25,13 @@ class Machines:
     """P machines of one shape.
 
     params: the controllers' parameters by name, each with a leading axis P (see `nram.machine.controller`).
+    timestep: what a circuit does. Variants of the machine have another, in plain PyTorch.
     """
 
     layout: Layout
     controller: MLP | LSTM
     params: dict[str, Tensor]
+    timestep: Callable = timestep
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> 
         running = t < limit
         outputs, state = controller.step(params, registers[..., 0], state, options.clip)
         weights = layout.softmax(outputs[..., :-1])
-        registers, tape = timestep(layout, weights, registers, tape, options.clip)
+        registers, tape = machines.timestep(layout, weights, registers, tape, options.clip)
         at_target = tape.gather(-1, target.unsqueeze(-1)).squeeze(-1)
         log_probs = at_target.clamp(min=options.log_floor).log().masked_fill(~mask, 0)
         likelihoods.append(log_probs.sum(-1).masked_fill(~running, 0))
@@ -116,7 +119,7 @@ def produce(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     stopped = torch.zeros(limit.shape, dtype=torch.bool, device=memory.device)
     for t in range(int(limit.max())):
         outputs, state = controller.step(params, registers[..., 0], state)
-        registers, tape = timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)
+        registers, tape = machines.timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)
         log_alive = log_alive + torch.nn.functional.logsigmoid(-outputs[..., -1])
         stops_now = ~stopped & ((log_alive.exp() <= 0.5) | (t == limit - 1))
         produced = torch.where(stops_now.unsqueeze(-1), tape.argmax(-1), produced)

@@ -47,6 +47,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     first_trial: int = 0,
     left_out: Collection[int] = (),
+    make_population: Callable[..., Population] = Population,
     on_check: Callable[[Population, float], None] | None = None,
     on_trial: Callable[[Trial, Machine | None], None] | None = None,
 ) -> TrainResult:
@@ -60,8 +61,9 @@ def train(
 
     task: the task itself, if it is not one of the ten. first_trial: number of the first trial; other numbers draw other
     parameters and hyperparameters. left_out: trials of the first population that do not run; without replacement the
-    others are what they are with them. on_check(population, seconds): called every few batches. on_trial(trial,
-    machine): called when a trial ends, with its machine if it was solved, else None.
+    others are what they are with them. make_population: that of a variant of the machine. on_check(population,
+    seconds): called every few batches. on_trial(trial, machine): called when a trial ends, with its machine if it was
+    solved, else None.
 
     checkpoint: where the state is saved every few seconds. Training resumes from a state saved there, and ends as it
     would have without the interruption. The caller removes it. What happened after the last save happens again, so
@@ -78,7 +80,7 @@ def train(
             status.tell("compiling the kernels, once")
         kernels.warm_up(config.kernel, config.device)
         bar.set_description(config.task)
-        training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out)
+        training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out, make_population)
         training.on_check, training.on_trial = on_check, on_trial
         return training.run()
 
@@ -94,12 +96,14 @@ class Training:
         checkpoint: Checkpoint | None = None,
         first_trial: int = 0,
         left_out: Collection[int] = (),
+        make_population: Callable[..., Population] = Population,
     ):
         self.config, self.task, self.bar = config, task, bar
         self.on_check: Callable | None = None
         self.on_trial: Callable | None = None
         self.generator = torch.Generator(device=config.device).manual_seed(config.seed + (first_trial << 32))
-        self.population = Population(config, task, first_trial)
+        self.make_population = make_population
+        self.population = make_population(config, task, first_trial)
         self.leave_out(left_out)
         self.saved_loop = SavedLoop(checkpoint, "training", self.population, self.generator)
         self.best: Best | None = None
@@ -237,7 +241,8 @@ class Training:
             trial.polished = True
             tell_progress("polishing", self.population, self.batches, self.seconds())
             name = f"polish-{trial.number}-{trial.batches}"
-            machine, verification = polish(machine, config, self.task, checkpoint=self.saved_loop.checkpoint, name=name)
+            where = {"checkpoint": self.saved_loop.checkpoint, "name": name, "make_population": self.make_population}
+            machine, verification = polish(machine, config, self.task, **where)
             if verification.solved:
                 self.population.adopt(member, machine)
         trial.fuzzy_error, trial.discretized_error = verification.fuzzy_error, verification.discretized_error

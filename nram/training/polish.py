@@ -1,5 +1,6 @@
 """Polishing: one machine continues training alone, to make it sharp."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
@@ -29,6 +30,7 @@ def polish(
     *,
     checkpoint: Checkpoint | None = None,
     name: str = "polish",
+    make_population: Callable[..., Population] = Population,
 ) -> tuple[Machine, Verification]:
     """Continue training one machine alone until it is solved: (machine, its verification).
 
@@ -41,12 +43,12 @@ def polish(
     Deviation: the paper does not say how long it trained machines that made no more errors.
 
     task: the task itself, if it is not one of the ten. checkpoint: where the state is saved as it goes, under `name`;
-    polishing resumes from a state that is saved there.
+    polishing resumes from a state that is saved there. make_population: that of a variant of the machine.
     """
     task, batches = task_of(config, task), config.polish.batches
     alone = config.replace(population=1, batch_size=config.polish.batch_size, noise_scale=0.0, entropy=(0.0, 0.0))
     with kernels.narrow_pytorch():
-        population = Population(alone, task)
+        population = make_population(alone, task)
         generator = torch.Generator(device=config.device).manual_seed(config.seed)
         loop = SavedLoop(checkpoint, name, population, generator)
         saved = loop.resume()

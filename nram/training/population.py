@@ -13,6 +13,7 @@ from nram import tasks
 from nram.machine.circuit import Layout
 from nram.machine.controller import init_member, make_controller
 from nram.machine.run import Machines
+from nram.machine.timestep import timestep
 from nram.model import Machine
 from nram.training.config import TrainConfig
 
@@ -171,10 +172,13 @@ class Population:
     up without a gain. graduates: who learned a lesson (see `nram.training.graduates`).
     """
 
+    # What a variant of the machine has others of.
+    layout_type, machine_type, timestep = Layout, Machine, staticmethod(timestep)
+
     def __init__(self, config: TrainConfig, task: tasks.Task, first_trial: int = 0):
         self.config, self.task, self.first_trial = config, task, first_trial
         self.stages = task.stages if config.curriculum.lessons else task.stages[-1:]
-        self.layout = Layout(config.machine.num_registers, config.machine.repetitions)
+        self.layout = self.layout_type(config.machine.num_registers, config.machine.repetitions)
         self.controller = make_controller(config.machine.controller, self.layout, config.machine.hidden)
         self._shapes = self.controller.shapes()
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
@@ -197,7 +201,7 @@ class Population:
             name: part.view(len(self), *shape).requires_grad_()
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
-        self.machines = Machines(self.layout, self.controller, params)
+        self.machines = Machines(self.layout, self.controller, params, self.timestep)
 
     # Trials
 
@@ -219,7 +223,7 @@ class Population:
         has_bonus = draws.entropy[1] > 0
         # Drawn in any case, so that the parameters are the same with and without the bonus.
         entropy = draw(draws.entropy if has_bonus else (1.0, 1.0), logarithmic=True) * has_bonus
-        params = init_member(self.controller, generator, output_scale, stop_bias)
+        params = self.fresh_parameters(generator, output_scale, stop_bias)
         chance = draw((0.0, 1.0))
         level = config.curriculum.start_difficulty if config.curriculum.enabled else self.hardest(0)
         self._put(member, params)
@@ -232,6 +236,10 @@ class Population:
             Trial(number, learning_rate, output_scale, stop_bias, noise_eta, entropy, chance, level=level)
         )
         self._trial_of[member] = len(self.trials) - 1
+
+    def fresh_parameters(self, generator: torch.Generator, output_scale: float, stop_bias: float) -> dict[str, Tensor]:
+        """Random parameters of a member that starts."""
+        return init_member(self.controller, generator, output_scale, stop_bias)
 
     def trial(self, member: int) -> Trial:
         """The trial that a member is in."""
@@ -282,7 +290,9 @@ class Population:
     def make_machine(self, params: dict[str, Tensor]) -> Machine:
         """The machine that has these parameters, which lack the population's axis."""
         size = self.config.machine
-        return Machine(self.task.key, size.num_registers, size.repetitions, size.controller, size.hidden, params)
+        return self.machine_type(
+            self.task.key, size.num_registers, size.repetitions, size.controller, size.hidden, params
+        )
 
     def adopt(self, member: int, machine: Machine) -> None:
         """Give a member a machine's parameters, at the train difficulty."""

@@ -1,5 +1,7 @@
 """One training step: a batch for every member, its cost, its gradient, new parameters and levels (section 4.1)."""
 
+from dataclasses import replace
+
 import torch
 
 from nram import kernels
@@ -64,4 +66,4 @@ def sharpened(population: Population, bound: float, generator: torch.Generator) 
         name: value * factor.view(size, *(1,) * (value.ndim - 1)) if name.startswith("output_") else value
         for name, value in population.machines.params.items()
     }
-    return Machines(population.layout, population.controller, params)
+    return replace(population.machines, params=params)
