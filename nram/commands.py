@@ -222,6 +222,7 @@ def recorded_command(arguments: Namespace) -> None:
     from nram.report import recorded
 
     recorded.trace_picture(recorded.RECORDED / recorded.TRACED, recorded.RECORDED / "trace.png")
+    recorded.related_picture(recorded.RECORDED / results.STUDIES, recorded.RECORDED / "related.png")
     recorded.update_readme()
     if not arguments.tables:
         with Board(sys.stdout) as board:

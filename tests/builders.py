@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 
 from nram import results, tasks
 from nram.experiments import run as experiment
+from nram.experiments.related_study import settings_of
 from nram.machine import Layout, Machines, init_member, make_controller
 from nram.model import Machine
 from nram.program import published
+from nram.related.systems import SYSTEMS
 from nram.tasks import Batch
 from nram.training import TrainConfig, train
 
@@ -194,6 +196,16 @@ def assert_same_run(found, expected):
         )
     weights, others = (results.load_weights(run.folder)[0] for run in (found, expected))
     assert weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def related_row(system, task, seed, reach=20, seconds=300.0):
+    """A row of the study `related`, of a run without an error up to `reach`."""
+    error = " ".join(["0"] * reach + ["0.5"] * (50 - reach))
+    forms = ("soft", "hard") if system == "nram" or SYSTEMS[system].hard else ("soft",)
+    row = {"system": system, "task": task, "seed": seed, "settings": settings_of(system, task, seed, seconds)}
+    for form in forms:
+        row |= {f"{form}_fit": reach >= 15, f"{form}_reach": reach, f"{form}_error": error}
+    return row | {"budget_seconds": seconds, "sequences": 1000, "seconds": 300.0, "commit": "c", "processor": "p"}
 
 
 # Notebooks

@@ -7,11 +7,13 @@ import re
 import tokenize
 
 import nbformat
+import pandas as pd
 import pytest
-from builders import TINY, make_run, notebook_path, parameters_cell, parameters_of
+from builders import TINY, make_run, notebook_path, parameters_cell, parameters_of, related_row
 
 from nram import results, tasks
 from nram.experiments import notebooks, reproduce, studies
+from nram.machine import MODULES
 from nram.training.config import TrainConfig
 
 NOTEBOOKS = sorted(results.NOTEBOOKS.glob("*.ipynb"))
@@ -151,6 +153,35 @@ def test_gradient_noise(execute, tmp_path, monkeypatch):
     assert "setting 1: with noise 0 of 2, no noise 0 of 2." in shown.markdown
     assert len(shown.figures) == 2 and len(list((tmp_path / "figures").iterdir())) == 4
     nothing = execute("40_gradient_noise", **folders | {"studies_folder": str(tmp_path / "own" / "none")})
+    assert "There is nothing to judge yet" in nothing.markdown and "None was asked for." in nothing.markdown
+
+
+@pytest.mark.slow
+def test_related(execute, tmp_path):
+    rows = [related_row(system, task, seed) for system in ("lstm", "stack", "nram") for task in ("copy", "reverse")
+            for seed in (7000, 7001)]  # fmt: skip
+    (tmp_path / "related").mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / "related" / "runs.csv", index=False)
+    names = " ".join(module.name for module in MODULES)
+    trials = [
+        {"setting": "copy", "variant": variant, "trial": trial, "solved": trial == 1, "batches": 50, "cpu_seconds": 9.0}
+        | {"fuzzy_error": 0.0, "commit": "c", "choices": names if trial == 1 and variant == "bias 5" else None}
+        for variant in ("original", "bias 5") for trial in (0, 1)
+    ]  # fmt: skip
+    (tmp_path / "attention").mkdir()
+    pd.DataFrame(trials).to_csv(tmp_path / "attention" / "trials.csv", index=False)
+    (tmp_path / "attention" / "provenance.json").write_text("{}")
+    folders = {"studies_folder": str(tmp_path), "figures_folder": str(tmp_path / "figures")}
+    own = {"own_seeds": 1, "own_seconds": 0.5, "own_folder": str(tmp_path / "own")}
+    shown = execute("90_related", **folders, **own)
+    assert "Both studies are there." in shown.markdown and "ListSearch" in shown.markdown
+    assert "| Copy | stack RNN, hard | 2 of 2 (34 to 100%) |" in shown.markdown
+    assert "**Copy**: LSTM fits in 2 of 2 runs and reaches 50 in 0" in shown.markdown
+    assert "Copy, bias 5: 100% of the places of solved machines use the module that the paper has" in shown.markdown
+    assert "| Reverse | LSTM | 0 of 1 (0 to 79%) |" in shown.markdown, "its own study"
+    assert len(shown.figures) == 3 and len(list((tmp_path / "figures").iterdir())) == 6
+    nothing = execute("90_related", **folders | {"studies_folder": str(tmp_path / "none")})
+    assert "**Not there: related, attention.**" in nothing.markdown
     assert "There is nothing to judge yet" in nothing.markdown and "None was asked for." in nothing.markdown
 
 

@@ -2,23 +2,15 @@
 
 import pandas as pd
 import pytest
+from builders import related_row
 
 from nram import results, tasks
 from nram.__main__ import main
 from nram.experiments import related_study, related_tables
-from nram.experiments.related_study import COLUMNS, _settings_of
-from nram.related.systems import SYSTEMS
+from nram.experiments.related_study import COLUMNS
+from nram.report import recorded
 from nram.report.related_curves import error_by_length
 from nram.results.files import locked
-
-
-def row_of(system, task, seed, reach=20, seconds=300.0):
-    error = " ".join(["0"] * reach + ["0.5"] * (50 - reach))
-    forms = ("soft", "hard") if system == "nram" or SYSTEMS[system].hard else ("soft",)
-    row = {"system": system, "task": task, "seed": seed, "settings": _settings_of(system, task, seed, seconds)}
-    for form in forms:
-        row |= {f"{form}_fit": reach >= 15, f"{form}_reach": reach, f"{form}_error": error}
-    return row | {"budget_seconds": seconds, "sequences": 1000, "seconds": 300.0, "commit": "c", "processor": "p"}
 
 
 @pytest.fixture
@@ -28,7 +20,7 @@ def asked(monkeypatch):
 
     def run_once(system, task, seed, seconds, commit):
         calls.append((system, task, seed))
-        return row_of(system, task, seed, 10 + 5 * (seed - 7000), seconds)
+        return related_row(system, task, seed, 10 + 5 * (seed - 7000), seconds)
 
     monkeypatch.setattr(related_study, "run_once", run_once)
     return calls
@@ -69,8 +61,12 @@ def test_the_command(tmp_path, asked, capsys):
 
 
 def test_the_table_counts_every_run():
-    rows = [row_of("nram", "copy", 7000, 50), row_of("nram", "copy", 7001, 35), row_of("lstm", "copy", 7000, 12)]
-    nothing = {name: value for name, value in row_of("nram", "copy", 7002, 0).items() if "error" not in name}
+    rows = [
+        related_row("nram", "copy", 7000, 50),
+        related_row("nram", "copy", 7001, 35),
+        related_row("lstm", "copy", 7000, 12),
+    ]
+    nothing = {name: value for name, value in related_row("nram", "copy", 7002, 0).items() if "error" not in name}
     table = related_tables.related_table(pd.DataFrame([*rows, nothing])).set_index(["system", "form"])
     machine = table.loc["nram", "hard"]
     assert machine[["runs", "fit", "reach_30", "reach_50", "reach"]].tolist() == [3, 2, 2, 1, 35]
@@ -82,7 +78,7 @@ def test_the_table_counts_every_run():
 
 
 def test_the_sentences_and_what_can_be_expressed():
-    frame = pd.DataFrame([row_of("nram", "copy", 7000, 50), row_of("dngpu", "copy", 7000, 20)])
+    frame = pd.DataFrame([related_row("nram", "copy", 7000, 50), related_row("dngpu", "copy", 7000, 20)])
     told = " ".join(related_tables.related_verdict(frame))
     assert "**Copy**: NRAM, fuzzy fits in 1 of 1 runs and reaches 50 in 1" in told
     assert "diagonal Neural GPU 20, NRAM 50." in told
@@ -92,12 +88,20 @@ def test_the_sentences_and_what_can_be_expressed():
 
 
 def test_the_figure_shows_every_run_and_the_median():
-    rows = [row_of(system, task, seed) for system in ("lstm", "dngpu") for task in ("copy", "increment")
+    rows = [related_row(system, task, seed) for system in ("lstm", "dngpu") for task in ("copy", "increment")
             for seed in (7000, 7001, 7002)]  # fmt: skip
     curves = related_tables.related_curves(pd.DataFrame(rows))
     assert len(curves) == 12 * 50 and curves["length"].max() == 50
     figure = error_by_length(curves)
     assert len(figure.axes) == 2 and all(len(each.lines) == 2 * (3 + 1) + 2 for each in figure.axes)
+
+
+def test_the_recorded_study_has_a_picture(tmp_path, asked):
+    recorded.related_picture(tmp_path, tmp_path / "related.png")
+    assert not (tmp_path / "related.png").exists(), "without the study"
+    related_study.run_related(tmp_path, seeds=1)
+    recorded.related_picture(tmp_path, tmp_path / "related.png")
+    assert (tmp_path / "related.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from nram.related.training import train
 from nram.results.files import append_row, locked
 from nram.training import status
 
-__all__ = ["NAME", "SECONDS", "load_related", "numbers", "run_related"]
+__all__ = ["NAME", "SECONDS", "load_related", "numbers", "run_related", "settings_of"]
 
 NAME = "related"
 FIRST_SEED = 7000  # no search, no recorded run and no choice of settings has used these seeds
@@ -94,7 +94,7 @@ def _plan(only: Sequence[str] | None) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair != (MACHINE, "merge")]
 
 
-def _settings_of(system: str, task: str, seed: int, seconds: float) -> str:
+def settings_of(system: str, task: str, seed: int, seconds: float) -> str:
     """What decides a run besides the code: a hash of its system's settings."""
     if system == MACHINE:
         return results.config_hash(config_of(task, seed, seconds).to_dict())[:10]
@@ -105,7 +105,7 @@ def _settings_of(system: str, task: str, seed: int, seconds: float) -> str:
 def _checked(frame: pd.DataFrame, seconds: float) -> set[tuple[str, str, int]]:
     """The runs that a study holds. Raises ValueError if one has other settings than a run of today."""
     for row in frame.itertuples():
-        if row.settings != _settings_of(row.system, row.task, row.seed, seconds):
+        if row.settings != settings_of(row.system, row.task, row.seed, seconds):
             raise ValueError(f"the study holds a run of other settings: {row.system}, {row.task}, seed {row.seed}")
     return set(zip(frame["system"], frame["task"], frame["seed"], strict=True))
 
@@ -116,7 +116,7 @@ def _checked(frame: pd.DataFrame, seconds: float) -> set[tuple[str, str, int]]:
 def run_once(system: str, task: str, seed: int, seconds: float, commit: str, count: int = 200) -> dict:
     """Train one system on one task, on one thread, and measure it: a row of runs.csv. count: sequences per length."""
     torch.set_num_threads(1)
-    row = {"system": system, "task": task, "seed": seed, "settings": _settings_of(system, task, seed, seconds)}
+    row = {"system": system, "task": task, "seed": seed, "settings": settings_of(system, task, seed, seconds)}
     row |= {"budget_seconds": seconds, "commit": commit, "processor": results.processor()}
     run = _run_machine if system == MACHINE else _run_system
     return row | run(system, task, seed, seconds, count)
@@ -142,7 +142,11 @@ def _run_machine(name: str, task: str, seed: int, seconds: float, count: int) ->
     kernels.warm_up(config.kernel, config.device)
     result = train_machine(task, seed, seconds)
     row = {"sequences": result.batches * config.population.size * config.examples.batch_size}
-    row |= {"updates": result.batches, "maximum": result.trials["level"].max(), "seconds": round(result.seconds, 1)}
+    row |= {
+        "updates": result.batches,
+        "maximum": int(result.trials["level"].max()),
+        "seconds": round(result.seconds, 1),
+    }
     status.tell("measuring")
     if result.machine is None:
         return row | {"soft_fit": False, "soft_reach": 0, "hard_fit": False, "hard_reach": 0}

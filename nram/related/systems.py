@@ -25,7 +25,8 @@ class System:
     title: for people. make: a fresh model. learning_rate: of Adam, or of AdaMax. gradient_norm: bound of the gradient's
     norm; None for none. think: whether THINK tokens precede the blanks. hard: whether the model has a discretized form.
     adamax: whether it is trained by `nram.related.adamax` with a saturation cost, instead of Adam. curriculum: the
-    common one; without it lengths are uniform on 1..15. bins: lengths that share an update, 32 sequences each.
+    one of `nram.related.training`; without it lengths are uniform on 1..15. bins: lengths that share an update, 32
+    sequences each.
     """
 
     title: str
@@ -35,14 +36,14 @@ class System:
     think: bool = False
     hard: bool = False
     adamax: bool = False
-    curriculum: bool = True
+    curriculum: bool = False
     bins: int = 1
 
 
 SYSTEMS = {
-    "lstm": System("LSTM", LSTM, 1e-3),
+    "lstm": System("LSTM", LSTM, 3e-3),
     "stack": System("stack RNN", StackRNN, 3e-3, hard=True),
     "stacks": System("two stacks and time to think", lambda: StackRNN(stacks=2), 3e-3, think=True, hard=True),
-    "ntm": System("NTM", NTM, 3e-3, gradient_norm=50.0, curriculum=False),
-    "dngpu": System("diagonal Neural GPU", DNGPU, 0.01, gradient_norm=None, adamax=True, curriculum=False, bins=3),
+    "ntm": System("NTM", NTM, 3e-3, gradient_norm=50.0),
+    "dngpu": System("diagonal Neural GPU", DNGPU, 0.01, gradient_norm=None, adamax=True, bins=2),
 }

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 
 from nram import model, program, results, tasks
-from nram.experiments import study_tables
+from nram.experiments import related_study, related_tables, study_tables
 from nram.experiments.board import Board
 from nram.experiments.notebooks import describe, execute
 from nram.experiments.reproduce import TASK_NOTEBOOK
 from nram.experiments.workers import usable_cores
-from nram.report import tapes
+from nram.report import related_curves, tapes
 
-__all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "trace_picture", "update_readme"]
+__all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "related_picture", "trace_picture", "update_readme"]
 
 RECORDED = results.RECORDED
 LARGEST = 1_000_000  # bytes of a committed file
@@ -131,6 +131,17 @@ def trace_picture(folder: str | Path, path: Path, difficulty: int = 6, seed: int
     steps = list(program.from_machine(machine).trace(batch.memory[0].tolist(), int(batch.limit[0])))
     stream = io.BytesIO()
     tapes.execution(steps, f"{task.title}: what a trained machine does").savefig(stream, format="png", dpi=110)
+    png = base64.b64encode(stream.getvalue()).decode()
+    path.write_bytes(base64.b64decode(_few_colors(png, COLORS[0])))
+
+
+def related_picture(studies: Path, path: Path) -> None:
+    """Write a PNG of the error by length of the machine and the other systems, if their study is there."""
+    if not (studies / related_study.NAME / "runs.csv").is_file():
+        return
+    runs = related_study.load_related(studies / related_study.NAME)
+    stream = io.BytesIO()
+    related_curves.error_by_length(related_tables.related_curves(runs)).savefig(stream, format="png", dpi=110)
     png = base64.b64encode(stream.getvalue()).decode()
     path.write_bytes(base64.b64decode(_few_colors(png, COLORS[0])))
 

@@ -1,16 +1,20 @@
-"""Figures of the study of other systems: error by length, a panel per task."""
+"""Figures of other systems, error by length, and of attention over modules, what each place chose."""
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nram import tasks
+from nram.experiments.attention_tables import NAMES, choices_of
 from nram.experiments.related_tables import title_of
 from nram.related.tokens import TRAIN_LENGTH, chance_error
-from nram.report.style import COLORS, new_figure
+from nram.report.style import COLORS, READ_TINT, WRITE_TINT, new_figure
 
-__all__ = ["error_by_length"]
+__all__ = ["chosen_modules", "error_by_length"]
 
+SHORT = dict(zip(NAMES, ("R", "0", "1", "2", "+1", "+", "-", "-1", "<", "≤", "=", "min", "max", "W"), strict=True))
+OWN, OTHER = "0.93", "#fde9b8"  # colors of the module that the paper has in a place, and of others
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
 
 
@@ -42,3 +46,40 @@ def error_by_length(curves: pd.DataFrame) -> Figure:
     axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def chosen_modules(trials: pd.DataFrame) -> Figure | None:
+    """Which module each place chose over time: a panel for the first solved seed of every setting and variant.
+
+    Gray is the module that the paper has in that place; others are yellow, READ blue and WRITE red. None if no seed of
+    the variant is solved. trials: of the study `attention`.
+    """
+    solved = trials.dropna(subset=["choices"]).drop_duplicates(["setting", "variant"])
+    if not len(solved):
+        return None
+    settings, variants = (list(dict.fromkeys(solved[name])) for name in ("setting", "variant"))
+    figure, axes = new_figure(len(settings), len(variants), 3.6 * len(settings), style="white")
+    for row, setting in zip(axes, settings, strict=True):
+        for panel, variant in zip(row, variants, strict=True):
+            found = solved[(solved["setting"] == setting) & (solved["variant"] == variant)]
+            panel.set_title(f"{tasks.get(setting).title}, {variant}")
+            if len(found):
+                _choices(panel, choices_of(found["choices"].iloc[0]))
+            else:
+                panel.text(0.5, 0.5, "no seed solved", ha="center", va="center", color="0.4")
+                panel.set_axis_off()
+    return figure
+
+
+def _choices(panel, steps: list[list[str]]) -> None:
+    """Write each place's module, timestep after timestep, on its color."""
+    for t, step in enumerate(steps):
+        for place, name in enumerate(step):
+            color = {"READ": READ_TINT, "WRITE": WRITE_TINT}.get(name, OTHER)
+            color = OWN if name == NAMES[place % len(NAMES)] else color
+            panel.add_patch(Rectangle((t + 0.5, place + 0.5), 1, 1, facecolor=color, edgecolor="white"))
+            panel.text(t + 1, place + 1, SHORT[name], ha="center", va="center", fontsize=6)
+    panel.set(xlim=(0.5, len(steps) + 0.5), ylim=(len(steps[0]) + 0.5, 0.5), xlabel="timestep", ylabel="place")
+    panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panel.set_yticks(range(1, len(steps[0]) + 1))
+    panel.tick_params(labelsize=6)
