@@ -186,19 +186,24 @@ def test_the_diagonal_gate_shifts_thirds_of_the_channels():
     assert dngpu.beyond(x).item() == pytest.approx(2.1 + 0.1 + 1.1)
 
 
-def test_a_hand_set_dngpu_copies_by_the_diagonal_gate():
-    """With open update gates a third of the channels carries every token n places to the right."""
+def test_a_hand_set_dngpu_carries_tokens_along_the_diagonal():
+    """With open update gates a token's channels move n places in n steps, or stay."""
     model = dngpu.DNGPU(maps=36)
     model.eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.input.weight[12:24] = torch.eye(12)  # the channels that move to the right
-        model.gates.bias[36:] = 10
-    state = []
-    model.output.register_forward_pre_hook(lambda _, inputs: state.append(inputs[0]))
-    model(torch.tensor([[0, BLANK, BLANK]]))
-    assert not state[0].any(), "after n steps every token has left at the end"
+        for first in (0, 12, 24):  # channels that move left, right, and stay
+            model.input.weight[first : first + 12] = torch.eye(12)
+        model.gates.bias[36:] = 10  # u is 1
+    states = []
+    model.output.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+    tokens_in = torch.tensor([[0, 3, BLANK]])
+    model(tokens_in)
+    moved, stayed = states[0].split([24, 12], -1)
+    assert torch.equal(stayed, tokens.one_hot(tokens_in)) and not moved.any(), "after n steps movers have left"
+    once = dngpu.shift(torch.cat([tokens.one_hot(tokens_in)] * 3, -1))
+    assert once[0, 0, :12].argmax() == 3 and once[0, 1, 12:24].argmax() == 0 and once[0, 1, 24:].argmax() == 3
     assert model.saturation == 0, "only training has a cost"
 
 
