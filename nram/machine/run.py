@@ -25,13 +25,13 @@ class Machines:
     """P machines of one shape.
 
     params: the controllers' parameters by name, each with a leading axis P (see `nram.machine.controller`).
-    timestep: what a circuit does. Variants of the machine have another, in plain PyTorch.
+    own_timestep: that of a variant of the machine, in plain PyTorch; None for `nram.machine.timestep`.
     """
 
     layout: Layout
     controller: MLP | LSTM
     params: dict[str, Tensor]
-    timestep: Callable = timestep
+    own_timestep: Callable | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> 
     batch: memory, target LongTensor[P, B, M]; mask BoolTensor[P, B, M]; limit LongTensor[P, B] (see `Batch.split`).
     """
     layout, controller, params = machines.layout, machines.controller, machines.params
+    step = machines.own_timestep or timestep
     memory, target, mask, limit, _ = batch
     dtype = params["output_weight"].dtype
     registers = initial_registers(layout, limit.shape, memory.shape[-1], dtype, memory.device)
@@ -84,7 +85,7 @@ def unroll(machines: Machines, batch: Batch, options: RunOptions = DEFAULTS) -> 
         running = t < limit
         outputs, state = controller.step(params, registers[..., 0], state, options.clip)
         weights = layout.softmax(outputs[..., :-1])
-        registers, tape = machines.timestep(layout, weights, registers, tape, options.clip)
+        registers, tape = step(layout, weights, registers, tape, options.clip)
         at_target = tape.gather(-1, target.unsqueeze(-1)).squeeze(-1)
         log_probs = at_target.clamp(min=options.log_floor).log().masked_fill(~mask, 0)
         likelihoods.append(log_probs.sum(-1).masked_fill(~running, 0))
@@ -110,6 +111,7 @@ def produce(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     Every cell's argmax at the median stopping time, the first t with p_0 + ... + p_t >= 1/2 (see `median_stop`).
     """
     layout, controller, params = machines.layout, machines.controller, machines.params
+    step = machines.own_timestep or timestep
     dtype = params["output_weight"].dtype
     registers = initial_registers(layout, limit.shape, memory.shape[-1], dtype, memory.device)
     tape = one_hot_memory(memory, dtype)
@@ -119,7 +121,7 @@ def produce(machines: Machines, memory: Tensor, limit: Tensor) -> Tensor:
     stopped = torch.zeros(limit.shape, dtype=torch.bool, device=memory.device)
     for t in range(int(limit.max())):
         outputs, state = controller.step(params, registers[..., 0], state)
-        registers, tape = machines.timestep(layout, layout.softmax(outputs[..., :-1]), registers, tape)
+        registers, tape = step(layout, layout.softmax(outputs[..., :-1]), registers, tape)
         log_alive = log_alive + torch.nn.functional.logsigmoid(-outputs[..., -1])
         stops_now = ~stopped & ((log_alive.exp() <= 0.5) | (t == limit - 1))
         produced = torch.where(stops_now.unsqueeze(-1), tape.argmax(-1), produced)

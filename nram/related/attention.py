@@ -173,7 +173,8 @@ def choices(machine: AttentionMachine, memory: Tensor, limit: int) -> list[list[
 class AttentionPopulation(Population):
     """A population of machines of the variant. bias: of module j in place j, at the start."""
 
-    layout_type, machine_type, timestep = AttentionLayout, AttentionMachine, staticmethod(attentive_timestep)
+    layout_type, machine_type = AttentionLayout, AttentionMachine
+    own_timestep = staticmethod(attentive_timestep)
 
     def __init__(self, config, task, first_trial: int = 0, *, bias: float = 0.0):
         check_kernel(config.kernel)

@@ -13,7 +13,6 @@ from nram import tasks
 from nram.machine.circuit import Layout
 from nram.machine.controller import init_member, make_controller
 from nram.machine.run import Machines
-from nram.machine.timestep import timestep
 from nram.model import Machine
 from nram.training.config import TrainConfig
 
@@ -173,7 +172,7 @@ class Population:
     """
 
     # What a variant of the machine has others of.
-    layout_type, machine_type, timestep = Layout, Machine, staticmethod(timestep)
+    layout_type, machine_type, own_timestep = Layout, Machine, None
 
     def __init__(self, config: TrainConfig, task: tasks.Task, first_trial: int = 0):
         self.config, self.task, self.first_trial = config, task, first_trial
@@ -201,7 +200,7 @@ class Population:
             name: part.view(len(self), *shape).requires_grad_()
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
-        self.machines = Machines(self.layout, self.controller, params, self.timestep)
+        self.machines = Machines(self.layout, self.controller, params, self.own_timestep)
 
     # Trials
 
