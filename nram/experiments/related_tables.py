@@ -28,7 +28,15 @@ EXPRESSES = {
     "dngpu": {"copy": "yes", "reverse": "yes", "access": "yes"},
     MACHINE: {"copy": "yes", "reverse": "yes", "access": "yes, a pointer"},
 }
-MERGES = {"lstm": "yes, by counting", "dngpu": "yes, sorts", "ntm": "yes"}
+COUNTS = "yes, by counting"
+MERGES = {
+    "lstm": COUNTS,
+    "stack": COUNTS,
+    "stacks": COUNTS,
+    "ntm": "yes",
+    "dngpu": "yes, sorts",
+    MACHINE: "yes, pointers",
+}
 
 
 def title_of(system: str, form: str = "soft") -> str:
@@ -46,7 +54,7 @@ def expressible_markdown() -> str:
         row = {"task": tasks.get(key).title}
         for system, cells in EXPRESSES.items():
             title = title_of(system).split(",")[0]
-            row[title] = cells["copy" if key == "increment" else key] if key != "merge" else MERGES.get(system, "yes")
+            row[title] = cells["copy" if key == "increment" else key] if key != "merge" else MERGES[system]
         rows.append(row)
     others = [{"task": tasks.get(key).title, "why not as tokens": why} for key, why in NOT_EXPRESSIBLE.items()]
     notes = "".join(f"{tasks.get(key).title}: {why}\n\n" for key, why in OPTIONAL.items())

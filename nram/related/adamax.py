@@ -2,6 +2,8 @@
 
 g <- g clipped to +-(1.2 v + 1e-4), with v from before the update
 m <- 0.9 m + 0.1 g        v <- max(beta2 v, |g|)        theta <- theta - lr m / v        1 - beta2: 0.01 to 0.0005
+
+What a plateau is, is our choice: a mean loss over some updates that is less than 1% below the lowest one before.
 """
 
 from collections.abc import Iterable

@@ -9,6 +9,7 @@ A sequence of n tokens is a state s [B, n, m]; n steps of one gated convolution 
 
 `shift` is the diagonal gate: a third of the channels moves one position to the left, a third to the right, the others
 stay. s_0 = ht(linear(one-hot token)), with dropout; the output is linear at every position.
+The first weights are Glorot's, our choice.
 """
 
 import torch
