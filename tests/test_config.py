@@ -49,7 +49,7 @@ HASHES = {
     "listk": "d4560437ec",
     "listsearch": "7ed6cf1a4f",
     "merge": "e860814383",
-    "walkbst": "9a38bdd941",
+    "walkbst": "a70b5481ef",
 }
 
 

@@ -20,7 +20,7 @@ from nram.training.graduates import (
     begin_as_graduate,
     begin_next_lesson,
     count_failure,
-    has_learned,
+    examine,
     overtaken,
 )
 from nram.training.loop import Training, train
@@ -62,6 +62,20 @@ def assert_layout(key, memory, mask, difficulty):
         assert len(nodes) == difficulty and len(set(used)) == len(used) and min(used) >= 3 and max(used) < size
         assert all(memory[cell] > 0 for cell in set(range(3, size)) - set(used)), "free cells hold trash"
         assert memory[1] in [memory[node + 1] for node in nodes]
+    elif key == "walkbst":
+        nodes, below = [], [(memory[0], 0, size)]
+        while below:
+            node, low, high = below.pop()
+            if node:
+                value, left, right = memory[node : node + 3]
+                assert low < value < high
+                nodes.append(node)
+                below += [(left, low, value), (right, value, high)]
+        used = [cell for node in nodes for cell in range(node, node + 3)]
+        assert len(nodes) == difficulty and len(set(used)) == len(used)
+        assert outputs == [1] and memory[1] == 1 and min(used) >= difficulty + 2 and max(used) < size
+        assert set(memory[2 : difficulty + 2]) <= {0, 1}
+        assert not any(memory[cell] for cell in set(range(difficulty + 2, size)) - set(used)), "free cells hold NULL"
     else:
         a, b, out = memory[:3]
         first, second = memory[a : b - 1], memory[b : out - 1]
@@ -87,7 +101,7 @@ OWN = replace(tasks.get("access"), lessons=(FIRST,))
 
 
 def learn(population, member, lesson_error=0.0):
-    """Let a member's moving error at the top of its lesson be this small."""
+    """Let a member's moving error be this small at the level where its lesson can be learned."""
     members, trial = population.members, population.trial(member)
     trial.level = population.hardest(trial.lesson)
     members.level[member], members.error_weight[member], trial.error = trial.level, 15, lesson_error
@@ -124,33 +138,47 @@ def test_lessons_end_at_a_difficulty_of_their_own():
         stage = population.members.lesson.unsqueeze(-1).expand(-1, 4)
         update_levels(population, difficulty, stage, torch.zeros(3, 4))
     assert population.members.level.tolist() == [2, 2, 4]
-    batch, _ = draw_batch(population, torch.Generator().manual_seed(0))
-    assert batch.difficulty.max() > 2
-    population.members.lesson[2] = 0
-    batch, _ = draw_batch(population, torch.Generator().manual_seed(0))
-    assert batch.difficulty.max() <= 2
+
+
+def test_a_machine_that_is_right_at_its_level_alone_goes_on_a_level_higher():
+    population = Population(tiny_config(lesson_difficulty=2), OWN)
+    for level in (2, 3, 4):
+        population.members.level[1] = population.trial(1).level = level
+        population.members.error_weight[1], population.trial(1).error = 15, 0.0
+        assert not examine(population, 1), "it is a fresh machine"
+        assert population.members.level[1] == min(level + 1, 4)
+    assert population.members.level[0] == 1
+
+
+def test_memories_are_as_large_as_the_members_levels_ask_for():
+    """While all are at lessons; from the level on at which a lesson can be learned."""
+    population = Population(tiny_config(lesson_difficulty=2, small_memories=0.0, batch_size=100), OWN)
+    for level, lesson, largest in ((1, 0, 2), (2, 0, 2), (3, 0, 3), (1, 1, 4)):
+        population.members.level[0], population.members.lesson[2] = level, lesson
+        batch, _ = draw_batch(population, torch.Generator().manual_seed(0))
+        assert batch.difficulty.max() == largest, (level, lesson)
 
 
 @pytest.mark.parametrize("lessons", [(FIRST, FIRST), (FIRST,)])
-def test_a_lesson_is_learned_by_a_machine_that_is_right_in_both_forms_at_its_highest_difficulty(lessons):
+def test_a_lesson_is_learned_by_a_machine_that_is_right_in_both_forms(lessons):
     run = load_run(RECORDED / "access")
     population = Population(TrainConfig.from_dict(run.config), replace(OWN, lessons=lessons))
     population.adopt(1, nram.load(RECORDED / "access"))
     for member in (0, 1):
         population.members.lesson[member] = 0
-        assert not has_learned(population, member), "it is at the lowest difficulty"
+        assert not examine(population, member), "it is at the lowest difficulty"
         learn(population, member)
-    assert has_learned(population, 1)
-    assert not has_learned(population, 0), "it is a fresh machine, whatever its moving error"
+    assert examine(population, 1)
+    assert not examine(population, 0), "it is a fresh machine, whatever its moving error"
     population.trial(1).error = 0.5
-    assert not has_learned(population, 1)
+    assert not examine(population, 1)
     learn(population, 1)
     population.trial(1).lesson = len(lessons)
-    assert not has_learned(population, 1), "the task itself is no lesson"
+    assert not examine(population, 1), "the task itself is no lesson"
 
 
 @pytest.mark.parametrize(("lessons", "softening"), [((FIRST, FIRST), SOFTENING), ((FIRST,), 1.0)])
-def test_who_has_learned_a_lesson_begins_the_next_softened_and_the_task_itself_as_it_is(lessons, softening):
+def test_who_examine_a_lesson_begins_the_next_softened_and_the_task_itself_as_it_is(lessons, softening):
     population = Population(tiny_config(), replace(OWN, lessons=lessons))
     learn(population, 1)
     before = {name: param[1].detach().clone() for name, param in population.machines.params.items()}

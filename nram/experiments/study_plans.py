@@ -8,7 +8,7 @@ study that is `drawn`, each seed draws them from the recipe's bounds instead, th
 
 from functools import partial
 
-from nram import results
+from nram import results, tasks
 from nram.related.attention import AttentionPopulation
 from nram.training.config import TrainConfig
 
@@ -123,7 +123,7 @@ STUDIES: dict[str, dict] = {
         "about": "Our recipe with and without lessons: seeds without copies",
         "batches": 3000,
         "drawn": True,
-        "settings": {"listsearch": {"task": "listsearch", "restarts": False}},
+        "settings": {task: {"task": task, "restarts": False} for task in ("listsearch", "walkbst")},
         "variants": {"with lessons": {}, "without lessons": {"lessons": False}},
     },
     "attention": {
@@ -177,7 +177,9 @@ def _configuration(settings: dict, drawn: bool) -> TrainConfig:
         run = results.load_run(results.RECORDED / settings.pop("recorded"))
         solved = run.trials[run.trials["solved"]].iloc[0]
         hyperparameters = {column: [float(solved[column])] * 2 for column in DRAWN}
-        config = TrainConfig.from_dict({**run.config, **hyperparameters, **settings})
+        # A run that is older than its task's lessons had none.
+        lessons = {"lessons": False} if tasks.get(run.config["task"]).lessons else {}
+        config = TrainConfig.from_dict({**lessons, **run.config, **hyperparameters, **settings})
     if drawn:
         return config
     loose = [column for column in DRAWN if getattr(config.draws, column)[0] != getattr(config.draws, column)[1]]

@@ -33,7 +33,7 @@ _TABLE = (
     ("walkbst",     "WalkBST",     generators.walkbst,     solvers.walkbst,      1,  10,  (4, 2), (1, 6)),
 )  # fmt: skip
 
-_LESSONS = {"listsearch": lessons.LISTSEARCH}
+_LESSONS = {"listsearch": lessons.LISTSEARCH, "walkbst": lessons.WALKBST}
 
 _TASKS = {
     key: Task(

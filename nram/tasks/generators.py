@@ -181,14 +181,30 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     Deviation: of these nodes it is one whose depth is nearest to a number uniform on 0..n-1. Long paths are frequent.
     Deviation: `out` is cell 1 and holds its own address at the start.
     """
+
+    def draw(values: Tensor) -> tuple[Tensor, Tensor]:
+        return values, integers_below(difficulty[:, None], generator)
+
+    return walked_tree(difficulty, num_cells, generator, draw)
+
+
+def walked_tree(
+    difficulty: Tensor, num_cells: int, generator: Rng, draw: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Example:
+    """An example of WalkBST with given values and a path of about a given length.
+
+    draw(n distinct values LongTensor[B, N], in random order) -> the values in the order of insertion LongTensor[B, N],
+    and the depth LongTensor[B, 1] that the end of the path is nearest to.
+    """
     n = difficulty[:, None]
     memory = n.new_zeros(len(n), num_cells)
     address = _node_places(n, n + 2, 3, num_cells, generator)
-    values = 1 + _ordered_subset(n, torch.full_like(n, num_cells - 1), generator)  # node s is the s-th to be inserted
+    values, depth = draw(1 + _ordered_subset(n, torch.full_like(n, num_cells - 1), generator))
     node = _cells(difficulty, values.shape[1])
 
-    # An ancestor of a node was inserted earlier and was then the nearest to it in value, from below or from above. The
-    # last ancestor is the node's parent. The path turns right at smaller ancestors. All pairs [B, node, other]:
+    # Node s is the s-th to be inserted. An ancestor of a node was inserted earlier and was then the nearest to it in
+    # value, from below or from above. The last ancestor is the node's parent. The path turns right at smaller
+    # ancestors. All pairs [B, node, other]:
     difference = values.int()[:, None, :] - values.int()[:, :, None]
     earlier = node < node[:, None]
     below = torch.where(earlier & (difference < 0), difference, -num_cells)
@@ -201,7 +217,7 @@ def walkbst(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     memory.scatter_(1, pointer * ((node > 0) & (node < n)), address).scatter_(1, address, values)
 
     may_end = (node < n) & (memory.gather(1, address + 1) == 0)
-    distance = (is_ancestor.sum(2) - integers_below(n, generator)).abs()
+    distance = (is_ancestor.sum(2) - depth).abs()
     tie_break = torch.rand(may_end.shape, generator=generator, device=n.device)
     end = (distance + tie_break).masked_fill_(~may_end, torch.inf).argmin(1, keepdim=True)
     row = end[:, :, None].expand(-1, -1, len(node))

@@ -3,9 +3,10 @@
 Only what is drawn differs. Layout, output cells, limits and solver are the task's, and the task itself comes last.
 A value may be 0 in a lesson, which the tasks' own generators leave out.
 
-ListSearch needs a comparison: some six sources of the circuit must be right at once. In a fresh machine no register
-tells anything of it, so nothing has a gradient. Each lesson asks for one part more.
-Deviation: the paper's curriculum knows difficulties alone. ListSearch is learned through lessons.
+ListSearch needs a comparison, WalkBST the sum of a pointer and a cell of the path that a counter points at: some six
+sources of the circuit must be right at once. In a fresh machine no register tells anything of it, so nothing has a
+gradient. Each lesson asks for one part more.
+Deviation: the paper's curriculum knows difficulties alone. ListSearch and WalkBST are learned through lessons.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 from nram.tasks import generators
 from nram.tasks.generators import Example, Rng
 
-__all__ = ["LISTSEARCH", "Lesson"]
+__all__ = ["LISTSEARCH", "WALKBST", "Lesson"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,59 @@ def _search(difficulty: Tensor, num_cells: int, generator: Rng, draw) -> Example
         return draw(address, generators.integers_below(difficulty[:, None], generator))
 
     return generators.searched_list(difficulty, num_cells, generator, values)
+
+
+# In the first two lessons of WalkBST every node's child is its right child. A machine that has to read the path in
+# order to stop does not take up the habit of going wherever there is a child.
+
+
+def right(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """The path leads to the last node of the chain. It teaches to walk."""
+
+    def draw(values: Tensor) -> tuple[Tensor, Tensor]:
+        n = difficulty[:, None]
+        return _chain(values, n, torch.ones_like(values)), n - 1
+
+    return generators.walked_tree(difficulty, num_cells, generator, draw)
+
+
+def stop(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """The path ends at any node of the chain. It teaches to read the path."""
+
+    def draw(values: Tensor) -> tuple[Tensor, Tensor]:
+        n = difficulty[:, None]
+        return _chain(values, n, torch.ones_like(values)), generators.integers_below(n, generator)
+
+    return generators.walked_tree(difficulty, num_cells, generator, draw)
+
+
+def turns(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """In half of the instances a chain that turns at random, in the others a tree of the task. It teaches to turn."""
+
+    def draw(values: Tensor) -> tuple[Tensor, Tensor]:
+        n = difficulty[:, None]
+        chain = _chain(values, n, _uniform(0, 1, values, generator))
+        is_chain = _uniform(0, 1, n, generator) == 1
+        return torch.where(is_chain, chain, values), generators.integers_below(n, generator)
+
+    return generators.walked_tree(difficulty, num_cells, generator, draw)
+
+
+WALKBST = (Lesson("right", right), Lesson("stop", stop), Lesson("turns", turns))
+
+
+def _chain(values: Tensor, n: Tensor, to_the_right: Tensor) -> Tensor:
+    """Values [B, N] in the order of insertion that makes each of the first n a child of the one before.
+
+    n: LongTensor[B, 1]. to_the_right: LongTensor[B, N], 1 where a node's child is its right one. All values below are
+    then larger, so the node has the smallest that is left; else the largest.
+    """
+    exists = _columns(values) < n
+    ascending = values.masked_fill(~exists, values.max() + 1).sort(1).values
+    smaller = to_the_right.cumsum(1) - to_the_right
+    larger = (1 - to_the_right).cumsum(1) - (1 - to_the_right)
+    rank = torch.where(to_the_right == 1, smaller, n - 1 - larger)
+    return ascending.gather(1, rank.clamp(min=0))
 
 
 def _uniform(low: int, high: int, like: Tensor, generator: Rng) -> Tensor:

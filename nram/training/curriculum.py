@@ -42,7 +42,7 @@ def draw_sizes(population: Population, generator: torch.Generator) -> tuple[int,
     small, uniform, extra = torch.rand(3, generator=generator, device=generator.device).tolist()
     hardest, num_cells, extra_cells = examples.train_difficulty, examples.num_cells, examples.extra_cells
     if config.population.replacement and config.curriculum.lesson_difficulty and not population.at_the_task().any():
-        hardest = population.hardest(0)
+        hardest = max(population.hardest(0), int(population.members.level.max()))
         num_cells = task.smallest_memory(hardest)
         extra_cells = default_extra_cells(num_cells)
     if small < examples.small_memories:
@@ -116,11 +116,9 @@ def update_levels(population: Population, difficulty: Tensor, stage: Tensor, err
     hardest = torch.where(population.at_the_task(), config.examples.train_difficulty, population.hardest(0))
     rises = (members.level_error() < config.curriculum.threshold) & (members.since_rise >= LEVEL_GAP)
     rises &= members.level < hardest
-    members.level += rises
-    members.since_rise = torch.where(rises, 0, members.since_rise + 1)
     moving = members.level_error()
     gains = (moving.sqrt() < members.lowest_error.sqrt() - GAIN) & (members.error_weight > MIN_WEIGHT)
-    members.lowest_error = torch.where(rises, 1.0, torch.where(gains, moving, members.lowest_error))
-    members.since_gain = torch.where(rises | gains, 0, members.since_gain + 1)
-    members.error_sum.masked_fill_(rises, 0)
-    members.error_weight.masked_fill_(rises, 0)
+    members.lowest_error = torch.where(gains, moving, members.lowest_error)
+    members.since_gain = torch.where(gains, 0, members.since_gain + 1)
+    members.since_rise += 1
+    members.rise(rises)

@@ -1,7 +1,7 @@
 """Lessons: a member that has learned one begins the next, and the others follow from what it was then.
 
-A lesson is learned when the machine is right in both of its forms. One that computes with soft circuits is a poor
-start, since nothing that comes after makes it exact.
+A lesson is learned when the discretized machine is right at the train difficulty as well. One that computes with soft
+circuits, or that has a rule for each short instance, is a poor start: what comes after does not make it another.
 A machine that has learned a lesson is sharp, and a saturated softmax has no gradient. So where the next lesson begins,
 the output layer is softened, and every weight moves a little towards a fresh machine's. Where the task itself begins
 the output layer stays as it is: the last lesson leaves little to learn.
@@ -16,7 +16,7 @@ from nram.machine.controller import init_member
 from nram.training.curriculum import MIN_WEIGHT
 from nram.training.population import Graduate, Population
 
-__all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "has_learned", "overtaken"]
+__all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "examine", "overtaken"]
 
 SOFTENING = 0.4  # factor on the output layer where a lesson begins
 FRESH = 0.1  # how much of a fresh machine is added there
@@ -24,17 +24,23 @@ LESSON_CASES = 100  # fresh cases that the discretized machine must know
 HOPELESS = 12  # no member begins as a graduate that so many began as in vain
 
 
-def has_learned(population: Population, member: int) -> bool:
-    """Whether a member has learned the lesson that it is at: fuzzy and discretized, at its highest difficulty."""
-    trial, most = population.trial(member), population.config.curriculum.lesson_error
+def examine(population: Population, member: int) -> bool:
+    """Whether a member has learned its lesson: it is right at its level, and discretized at the train difficulty.
+
+    One that is right at its level alone goes on, a level higher than where lessons end as a rule.
+    """
+    config, members, trial = population.config, population.members, population.trial(member)
     if trial.lesson == population.last_stage or trial.level < population.hardest(trial.lesson):
         return False
-    if trial.error >= most or population.members.error_weight[member] <= MIN_WEIGHT:
+    most, hardest = config.curriculum.lesson_error, config.examples.train_difficulty
+    if trial.error >= most or members.error_weight[member] <= MIN_WEIGHT:
         return False
-    lesson, hardest = population.stages[trial.lesson], population.hardest(trial.lesson)
-    generator = torch.Generator().manual_seed(population.seed_of(member))
-    cases = lesson.sample(torch.full((LESSON_CASES,), hardest), lesson.smallest_memory(hardest), generator)
-    return error_of_discretized(population.machine(member), cases) < most
+    lesson, generator = population.stages[trial.lesson], torch.Generator().manual_seed(population.seed_of(member))
+    cases = lesson.sample(torch.full((LESSON_CASES,), hardest), config.examples.num_cells, generator)
+    learned = error_of_discretized(population.machine(member), cases) < most
+    if not learned and trial.level < hardest:
+        members.rise(member)
+    return learned
 
 
 def begin_next_lesson(population: Population, member: int) -> None:

@@ -14,7 +14,7 @@ from nram.model import Machine
 from nram.training import status
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
-from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, has_learned, overtaken
+from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, examine, overtaken
 from nram.training.polish import polish
 from nram.training.population import VERIFY_EVERY, Population, Trial
 from nram.training.progress import most_advanced, progress_row, progress_text, tell_progress
@@ -167,7 +167,7 @@ class Training:
         since_gain, allowed = population.members.since_gain.tolist(), patience(population)
         solved_any = False
         for member in population.running():
-            if finite[member] and has_learned(population, member):
+            if finite[member] and examine(population, member):
                 begin_next_lesson(population, member)
                 continue
             family = int(population.members.family[member])

@@ -142,6 +142,13 @@ class Members:
         self.error_sum[member], self.error_weight[member], self.lowest_error[member] = 0, 0, 1
         self.lesson[member], self.level[member] = lesson, level
 
+    def rise(self, which: Tensor | int) -> None:
+        """Let members' levels rise by one: which BoolTensor[P], or the index of one."""
+        self.level[which] += 1
+        self.lowest_error[which] = 1
+        for each in (self.since_rise, self.since_gain, self.error_sum, self.error_weight):
+            each[which] = 0
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
@@ -259,7 +266,7 @@ class Population:
         return len(self.stages) - 1
 
     def hardest(self, lesson: int) -> int:
-        """The highest level at stages[lesson]."""
+        """The highest level at stages[lesson], but for members that have to go on: see `graduates.examine`."""
         config, is_lesson = self.config, lesson < self.last_stage
         return (is_lesson and config.curriculum.lesson_difficulty) or config.examples.train_difficulty
 

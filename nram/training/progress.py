@@ -59,7 +59,7 @@ def tell_progress(stage: str, population: Population, batches: int, seconds: flo
         lesson=row["lessons"],
         lessons=population.last_stage,
         level=row["best_level"],
-        hardest=population.hardest(row["lessons"]),
+        hardest=max(row["best_level"], population.hardest(row["lessons"])),
         error=row["best_error"],
         started=row["members_started"],
         solved=row["members_solved"],

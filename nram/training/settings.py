@@ -118,10 +118,15 @@ class CurriculumSettings(Group):
     )
     lessons: bool = setting(True, "whether the task's lessons come first, if it has some")
     lesson_difficulty: int | None = setting(
-        None, "the highest difficulty in lessons; None: the train difficulty", low=1
+        None,
+        "the highest level in lessons, while the discretized machine is not wrong at the train difficulty; None: the "
+        "train difficulty",
+        low=1,
     )
     lesson_error: float = setting(
-        0.03, "a lesson is learned when the moving error at its highest difficulty falls below this"
+        0.03,
+        "a lesson is learned when the moving error at the member's level, and that of the discretized machine at the "
+        "train difficulty, fall below this",
     )
     review: float = setting(
         0.5, "share of the examples that come from the lesson before, for members beyond the first", low=0, high=1
