@@ -127,24 +127,12 @@ def study_command(arguments: Namespace) -> None:
     """
     launcher = launcher_of(arguments, minutes=24 * 60)
     if arguments.name == related_study.NAME:
-        if arguments.batches:
-            raise ValueError(f"the study {related_study.NAME} trains for seconds: it takes no --batches")
-        with board_of(arguments) as board:
-            frame = related_study.run_related(
-                arguments.out, seeds=arguments.seeds, only=arguments.only, board=board, **launcher
-            )
-        print(related_tables.related_markdown(related_tables.related_table(frame)))
-        print(f"runs: {arguments.out / related_study.NAME / 'runs.csv'}")
+        show = related_tables.related_table, related_tables.related_markdown
+        _timed_study(arguments, launcher, related_study.run_related, *show, "trains for seconds")
         return
     if arguments.name == chances.NAME:
-        if arguments.batches:
-            raise ValueError(f"the study {chances.NAME} trains as long as `make reproduce` does: it takes no --batches")
-        with board_of(arguments) as board:
-            frame = chances.run_chances(
-                arguments.out, seeds=arguments.seeds, only=arguments.only, board=board, **launcher
-            )
-        print(chances.chances_markdown(chances.chances_table(frame)))
-        print(f"runs: {arguments.out / chances.NAME / 'runs.csv'}")
+        show = chances.chances_table, chances.chances_markdown
+        _timed_study(arguments, launcher, chances.run_chances, *show, "trains as long as `make reproduce` does")
         return
     with board_of(arguments) as board:
         trials = run_study(
@@ -158,6 +146,19 @@ def study_command(arguments: Namespace) -> None:
         )
     print(study_markdown(study_table(trials)))
     print(f"trials: {arguments.out / arguments.name / 'trials.csv'}")
+
+
+def _timed_study(arguments: Namespace, launcher: dict, run, table, markdown, how_long: str) -> None:
+    """Run a study whose runs are limited in seconds; print the table of its frame.
+
+    run, table, markdown: the study, the table of its frame, and that as text. how_long: a run trains, in words.
+    """
+    if arguments.batches:
+        raise ValueError(f"the study {arguments.name} {how_long}: it takes no --batches")
+    with board_of(arguments) as board:
+        frame = run(arguments.out, seeds=arguments.seeds, only=arguments.only, board=board, **launcher)
+    print(markdown(table(frame)))
+    print(f"runs: {arguments.out / arguments.name / 'runs.csv'}")
 
 
 def reproduce_command(arguments: Namespace) -> int:
