@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from nram import model, program, results, tasks
@@ -129,10 +130,7 @@ def trace_picture(folder: str | Path, path: Path, difficulty: int = 6, seed: int
         torch.tensor([difficulty]), task.smallest_memory(difficulty), torch.Generator().manual_seed(seed)
     )
     steps = list(program.from_machine(machine).trace(batch.memory[0].tolist(), int(batch.limit[0])))
-    stream = io.BytesIO()
-    tapes.execution(steps, f"{task.title}: what a trained machine does").savefig(stream, format="png", dpi=110)
-    png = base64.b64encode(stream.getvalue()).decode()
-    path.write_bytes(base64.b64decode(_few_colors(png, COLORS[0])))
+    _write_small(tapes.execution(steps, f"{task.title}: what a trained machine does"), path)
 
 
 def related_picture(studies: Path, path: Path) -> None:
@@ -140,8 +138,13 @@ def related_picture(studies: Path, path: Path) -> None:
     if not (studies / related_study.NAME / "runs.csv").is_file():
         return
     runs = related_study.load_related(studies / related_study.NAME)
+    _write_small(related_curves.error_by_length(related_tables.related_curves(runs)), path)
+
+
+def _write_small(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG of few colors."""
     stream = io.BytesIO()
-    related_curves.error_by_length(related_tables.related_curves(runs)).savefig(stream, format="png", dpi=110)
+    figure.savefig(stream, format="png", dpi=110)
     png = base64.b64encode(stream.getvalue()).decode()
     path.write_bytes(base64.b64decode(_few_colors(png, COLORS[0])))
 
