@@ -130,7 +130,6 @@ STUDIES: dict[str, dict] = {
         "about": "The machine with attention over its modules beside the machine, with the recorded hyperparameters",
         "batches": 500,
         "seeds": 20,
-        "block": 5,
         "settings": {task: {"recorded": task, "restarts": False} for task in ("access", "increment", "copy")},
         "variants": {"original": {}} | dict.fromkeys(BIASES, PLAIN),
         "populations": {name: partial(AttentionPopulation, bias=bias) for name, bias in BIASES.items()},
@@ -155,7 +154,7 @@ def configurations(
         "keep_going": True,
         "replacement": False,
         "trial_batches": batches or plan["batches"],
-        "population": min(plan.get("block", BLOCK), seeds or seeds_of(name)),
+        "population": min(BLOCK, seeds or seeds_of(name)),
     }
     return {
         (setting, variant): _configuration({**own, **changes, **common}, drawn=plan.get("drawn", False))
