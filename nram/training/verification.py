@@ -90,7 +90,7 @@ def run_cases(machine: Machine, task: tasks.Task, config: TrainConfig, cases: in
         wrong_fuzzy += found.fuzzy_wrong.sum().item()
         wrong_discretized += found.discretized_wrong.sum().item()
         disagreements += found.differs.sum().item()
-        largest_cost = max(largest_cost, _cost(soft, batch, config).max().item())
+        largest_cost = max(largest_cost, _cost(soft, batch).max().item())
     return Verification(wrong_fuzzy / cells, wrong_discretized / cells, disagreements, cases, largest_cost)
 
 
@@ -100,8 +100,8 @@ def softened(machine: Machine, factor: float) -> Machine:
     return replace(machine, params=params)
 
 
-def _cost(machine: Machine, batch: tasks.Batch, config: TrainConfig) -> torch.Tensor:
+def _cost(machine: Machine, batch: tasks.Batch) -> torch.Tensor:
     """The cost of every case, [B]: of the paper's kind, whichever the training uses."""
     alone = batch.split(1)
-    outcome = kernels.unroll(machine.machines, alone, kernel=config.kernel)
+    outcome = kernels.unroll(machine.machines, alone, kernel=machine.kernel)
     return loss_per_example(outcome, alone.limit)[0]
