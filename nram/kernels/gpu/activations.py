@@ -35,7 +35,7 @@ def tanh(x):
     return tl.where(x < 0, -size, size)
 
 
-@triton.jit(do_not_specialize=["now", "here", "there", "following", "steps", "batch"])
+@triton.jit(do_not_specialize=["now", "here", "there", "following", "steps", "kept", "batch"])
 def cell_forward(
     gates, cells, top, middle, now, here, there, following, steps, kept, batch, TOP: tl.constexpr,
     MIDDLE: tl.constexpr, H: tl.constexpr, BLOCK: tl.constexpr,

@@ -8,12 +8,11 @@ from nram.kernels.gpu.backward import backward_step
 from nram.kernels.gpu.forward import forward_step
 from nram.machine.circuit import Layout
 
-__all__ = ["CHUNK", "MAX_REGISTERS", "PRECISION", "blocks", "compile_for", "inputs", "interpreted", "up"]
+__all__ = ["CHUNK", "PRECISION", "blocks", "compile_for", "inputs", "interpreted", "max_registers", "up"]
 
 TILE = 512  # numbers of a block of rows that a warp holds at once
 CHUNK = 16  # cells at a time in the product that gives the weights' gradient
 PRECISION = "tf32x3"  # of that product in float32: on tensor cores, split to keep 21 bits of each factor
-MAX_REGISTERS = 128  # per lane: 16 warps fit a multiprocessor; with fewer registers more warps fit, but some spill
 
 
 def interpreted() -> bool:
@@ -24,6 +23,15 @@ def interpreted() -> bool:
 def up(size: int, multiple: int) -> int:
     """`size` rounded up to a multiple."""
     return -(-size // multiple) * multiple
+
+
+def max_registers(layout: Layout) -> int:
+    """The most registers per lane: what was fastest on an H100.
+
+    With 128, 16 warps fit a multiprocessor; fewer registers make room for more warps, but spill. Machines of 42 modules
+    spill much with 128, and with 255 are a fifth faster, though half as many warps fit.
+    """
+    return 128 if layout.repetitions <= 2 else 255
 
 
 def inputs(layout: Layout) -> int:
@@ -42,7 +50,7 @@ def blocks(layout: Layout, num_cells: int) -> dict[str, int]:
     }  # fmt: skip
 
 
-def compile_for(layout: Layout, num_cells: int, capability=(9, 0), want_entropy=True, max_registers=MAX_REGISTERS):
+def compile_for(layout: Layout, num_cells: int, capability=(9, 0), want_entropy=True):
     """The float32 timestep kernels, forward and backward, compiled for a GPU that need not be present.
 
     Each result has `.asm` with "ptx" and "cubin". Raises RuntimeError under the interpreter.
@@ -64,5 +72,6 @@ def compile_for(layout: Layout, num_cells: int, capability=(9, 0), want_entropy=
             (index,): [["tt.divisibility", 16]] for index, kind in enumerate(types.values()) if kind.startswith("*")
         }
         source = ASTSource(kernel, types, constexprs=given, attrs=aligned)
-        results.append(triton.compile(source, target=target, options={"num_warps": 1, "maxnreg": max_registers}))
+        options = {"num_warps": 1, "maxnreg": max_registers(layout)}
+        results.append(triton.compile(source, target=target, options=options))
     return results

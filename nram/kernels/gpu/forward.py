@@ -8,7 +8,7 @@ from nram.kernels.gpu.rows import average, average_pair, convolve, put, put_twic
 __all__ = ["forward_step"]
 
 
-@triton.jit(do_not_specialize=["t", "now", "here", "there", "steps", "batch", "M"])
+@triton.jit(do_not_specialize=["t", "now", "here", "there", "steps", "kept", "batch", "M"])
 def forward_step(
     logits, x, values, tapes, target, mask, limit, alive, stop_step, wrong_cells, produced, log_likelihood,
     stop_logits, entropies, starts, settings, scratch,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nram.kernels.gpu.activations import cell_backward, cell_forward, relu_backward
 from nram.kernels.gpu.backward import backward_step
-from nram.kernels.gpu.compiling import CHUNK, MAX_REGISTERS, PRECISION, blocks, inputs, interpreted, up
+from nram.kernels.gpu.compiling import CHUNK, PRECISION, blocks, inputs, interpreted, max_registers, up
 from nram.kernels.gpu.forward import forward_step
 from nram.machine.circuit import Layout
 from nram.machine.controller import LSTM
@@ -19,7 +19,7 @@ from nram.tasks import Batch
 
 __all__ = ["Pass", "Workspace"]
 
-CUDA_GRAPHS = False  # replay each run's launches as one CUDA graph from the third run of the same shape on
+CUDA_GRAPHS = True  # replay each run's launches as one CUDA graph from the third run of the same shape on
 
 
 class Workspace:
@@ -104,7 +104,7 @@ class Pass:
         self.P, self.B, self.M, self.N, self.steps, self.keep = P, B, M, N, steps, keep
         self.lstm = isinstance(controller, LSTM)
         self.kept, self.kept_steps = (steps + 1, steps) if keep else (2, 1)
-        self.blocks = blocks(layout, M)
+        self.blocks, self.max_registers = blocks(layout, M), max_registers(layout)
         self.S = self.blocks["S"]
         self.flags = {"ENTROPY": options.want_entropy, "PRODUCE": produce}
         self.key = (layout, controller, P, B, M, steps, keep, produce, options, dtype, device)
@@ -224,7 +224,7 @@ class Pass:
                 out["stop_step"], out["wrong_cells"], out["produced"], out["log_likelihood"], out["stop_logits"],
                 out["entropy"], self.starts, self.settings, self.scratch,
                 t, now, here, there, self.kept_steps, self.kept, self.B, M,
-                INPUTS=self.inputs, **self.blocks, **self.flags, num_warps=1, maxnreg=MAX_REGISTERS,
+                INPUTS=self.inputs, **self.blocks, **self.flags, num_warps=1, maxnreg=self.max_registers,
             )  # fmt: skip
 
     def backward(self, d_log_likelihood, d_stop_logits, d_entropy) -> dict[str, Tensor]:
@@ -274,7 +274,7 @@ class Pass:
                 self.starts, self.settings, self.scratch, self.d_inputs,
                 t, steps, B, self.M,
                 CHUNK=CHUNK, ENTROPY=self.flags["ENTROPY"], PRECISION=precision, **self.blocks, num_warps=1,
-                maxnreg=MAX_REGISTERS,
+                maxnreg=self.max_registers,
             )  # fmt: skip
             torch.bmm(self.logits[:, t], output[..., :H], out=self.d_top)
             if self.lstm:
