@@ -86,7 +86,7 @@ def test_needs_triton(monkeypatch):
 
 def test_names(monkeypatch):
     monkeypatch.setattr(kernels, "_has_triton", lambda: True)
-    assert kernels.resolve("gpu", "cuda") == "gpu" and kernels.resolve("auto", "cuda") == "reference"
+    assert kernels.resolve("gpu", "cuda") == kernels.resolve("auto", "cuda") == "gpu"
     assert kernels.resolve("auto", "cpu") == "cpu"
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert kernels.resolve("gpu", "cpu") == "gpu"

@@ -3,10 +3,9 @@
     "reference"  nram.machine: plain PyTorch, any device
     "cpu"        nram.kernels.cpu: the whole run fused with Numba
     "gpu"        nram.kernels.gpu: every timestep fused with Triton, which PyTorch's CUDA builds bring along
-    "auto"       "cpu" on the CPU, else the reference
+    "auto"       the fused one for the device: "cpu", or "gpu" where Triton is installed; else the reference
 
-"gpu" is tested under Triton's interpreter and compiled for Hopper, but it has not run on a GPU yet: "auto" does not
-choose it. All compute what `nram.machine` defines. `nram.kernels.fused` says what a fused implementation offers.
+All compute what `nram.machine` defines. `nram.kernels.fused` says what a fused implementation offers.
 """
 
 import contextlib
@@ -26,7 +25,6 @@ __all__ = ["KERNELS", "narrow_pytorch", "produce", "resolve", "share_cache", "un
 
 KERNELS = ("auto", "reference", "cpu", "gpu")
 _FUSED = {"cpu": "cpu", "cuda": "gpu"}  # device type -> the fused kernel for it
-_AUTO = {"cpu": "cpu"}  # device type -> what "auto" means
 
 
 def _has_triton() -> bool:
@@ -53,7 +51,10 @@ def resolve(kernel: str = "auto", device: torch.device | str = "cpu") -> str:
     if kernel not in ("auto", "reference", _FUSED.get(kind)):
         valid = ["auto", "reference", *filter(None, [_FUSED.get(kind)])]
         raise ValueError(f"kernel {kernel!r} does not run on {kind!r}; valid there: {', '.join(valid)}")
-    return _AUTO.get(kind, "reference") if kernel == "auto" else kernel
+    if kernel != "auto":
+        return kernel
+    fastest = _FUSED.get(kind, "reference")
+    return "reference" if fastest == "gpu" and not _has_triton() else fastest
 
 
 def _module(name: str):

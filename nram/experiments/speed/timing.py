@@ -65,14 +65,6 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def fused_kernel(device: str) -> str:
-    """The fused kernel for a device, even one that "auto" does not choose; "reference" if there is none."""
-    try:
-        return kernels.resolve("gpu" if device.startswith("cuda") else "auto", device)
-    except ValueError:
-        return "reference"
-
-
 def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) -> list[dict]:
     """A row per implementation: its time, the ratio of the reference's time to it, and how both were measured.
 
@@ -84,7 +76,7 @@ def time_case(case: Case, scope: str, rounds: int, with_compiled: bool = False) 
     processor_*: the same for the processor time of all threads. Other processes hardly change it, but threads that
     wait for each other may spend it too: it means most with one thread.
     """
-    fused = fused_kernel(case.device)
+    fused = kernels.resolve("auto", case.device)
     sizes = CUDA_MATRIX_SIZES if case.device.startswith("cuda") else MATRIX_SIZES
     calls = {f"matrix {size}": matrix_product(size, case.device) for size in sizes}
     calls["reference"] = CALLS[scope](case, "reference")
