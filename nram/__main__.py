@@ -149,6 +149,7 @@ def make_parser() -> Parser:
     benchmark.add_argument(
         "--seeds", type=options.seed, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="of --solve (0 1 2 3 4)"
     )
+    benchmark.add_argument("--gpu", action="store_true", help="only the times on a CUDA device")
     benchmark.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, not how fast")
     return parser
 

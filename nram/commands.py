@@ -241,12 +241,18 @@ def benchmark_command(arguments: Namespace) -> None:
     """Measure the speed of the fused machine beside the reference and the limits of this computer."""
     from nram.experiments.speed import benchmark, cases, claims
 
-    measurements = benchmark.benchmark(
-        cases.QUICK if arguments.quick else cases.FULL,
-        with_compiled=arguments.compiled,
-        seeds=arguments.seeds if arguments.solve else (),
-        say=lambda text: print(text, file=sys.stderr, flush=True),
-    )
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    if arguments.gpu:
+        measurements = benchmark.benchmark_gpu(say)
+    else:
+        measurements = benchmark.benchmark(
+            cases.QUICK if arguments.quick else cases.FULL,
+            with_compiled=arguments.compiled,
+            seeds=arguments.seeds if arguments.solve else (),
+            say=say,
+        )
     if arguments.json:
         results.write_text(arguments.json, benchmark.to_json(measurements))
     for title, frame in claims.tables(measurements).items():

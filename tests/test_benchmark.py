@@ -90,7 +90,8 @@ def test_the_plan_has_what_was_asked_for():
     assert {(case.timesteps, case.num_cells) for case in cases.FULL.cases if case.task == "copy"} == {(18, 32)}
     assert cases.PERMUTATION.config("reference").machine.repetitions == 2
     assert cases.LARGEST in cases.FULL.memory
-    assert {case.population for case in cases.cuda_cases()} >= {64, 256, 1024}
+    for task in ("copy", "permutation"):
+        assert {case.population for case in cases.cuda_cases() if case.task == task} >= {64, 256, 1024}
     cells = {case.num_cells for axis, _, along in cases.FULL.growth if axis == "num_cells" for case in along}
     assert {min(cells), max(cells)} == {16, 256}
 
@@ -177,6 +178,25 @@ def test_what_was_not_measured_is_not_claimed(measurements):
     missing = claims[claims["measured"].isna()]
     assert all(met is None for met in missing["met"])
     assert any("H100" in what for what in missing.index)
+
+
+def test_the_recorded_measurements_of_a_gpu_join_the_others():
+    ours, of_gpu = (results.RECORDED / f"benchmark{suffix}.json" for suffix in ("", "-gpu"))
+    measurements = speed.load(ours, of_gpu)
+    assert "H100" in measurements["gpu"]["device"] and measurements["gpu"]["versions"]["torch"].count("cu")
+    rows = [row for row in measurements["rows"] if row["device"] == "cuda"]
+    measured = {(row["case"], row["population"]) for row in rows}
+    assert measured == {(case.task, case.population) for case in cases.cuda_cases()}
+    assert all(set(row) == ROW for row in rows)
+    claim = speed.claims(measurements).set_index("what").filter(like="H100", axis=0).iloc[0]
+    assert claim["met"] and claim["measured"] > 10
+    assert list(speed.tables(json.loads(of_gpu.read_text("utf-8")))) == ["Microseconds per sample-timestep"]
+
+
+def test_a_gpu_is_needed_to_measure_one(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="no CUDA device"):
+        benchmark.benchmark_gpu()
 
 
 def copied_row(measurements, **changes):

@@ -24,7 +24,9 @@ from nram.program import PUBLISHED, published, timesteps_per_second
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 
-__all__ = ["benchmark", "discretized", "solve", "to_json"]
+__all__ = ["benchmark", "benchmark_gpu", "discretized", "solve", "to_json"]
+
+GPU_ROUNDS = 5
 
 
 def benchmark(
@@ -43,8 +45,7 @@ def benchmark(
     kernels.warm_up()
     say("limits")
     measurements = {"rows": [], "growth": [], "limits": limits(plan.rounds, plan.copied_mib)}
-    cases = plan.cases + (cuda_cases() if plan is FULL and torch.cuda.is_available() else ())
-    for case in cases:
+    for case in plan.cases:
         for scope in ("step", "kernel"):
             say(f"{scope}: {case}")
             measurements["rows"] += time_case(case, scope, plan.rounds, with_compiled)
@@ -66,16 +67,36 @@ def benchmark(
             measurements["solve"].append(solve(task, seed, plan.solve_budget))
             say(f"solve: {measurements['solve'][-1]}")
     settings = {"plan": asdict(plan), "with_compiled": with_compiled, "seeds": list(seeds)}
-    provenance = results.collect_provenance(settings, seconds=time.monotonic() - started, kernel=fused, device="cpu")
-    measurements["machine"] = {
-        **provenance,
+    measurements["machine"] = _machine(settings, time.monotonic() - started, load, fused, "cpu")
+    return measurements
+
+
+def benchmark_gpu(say: Callable[[str], None] = print) -> dict:
+    """Measure the training step and the machine alone on a GPU: rows and machine, as in `benchmark`.
+
+    Raises ValueError if there is none.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here")
+    started, load, rows = time.monotonic(), os.getloadavg()[0], []
+    for case in cuda_cases():
+        for scope in ("step", "kernel"):
+            say(f"{scope}: {case}")
+            rows += time_case(case, scope, GPU_ROUNDS)
+    settings = {"cases": [asdict(case) for case in cuda_cases()], "rounds": GPU_ROUNDS}
+    kernel = kernels.resolve("auto", "cuda")
+    return {"rows": rows, "machine": _machine(settings, time.monotonic() - started, load, kernel, "cuda")}
+
+
+def _machine(settings: dict, seconds: float, load: float, kernel: str, device: str) -> dict:
+    """Where and when this was measured. load: before it."""
+    return {
+        **results.collect_provenance(settings, seconds=seconds, kernel=kernel, device=device),
         "cores": os.cpu_count(),
         "environment": {name: os.environ[name] for name in sorted(os.environ) if re.match("(OMP|GOMP|MKL)_", name)},
         "load_before": load,
         "load_after": os.getloadavg()[0],
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    return measurements
 
 
 def discretized(num_cells: Sequence[int], seconds: float) -> list[dict]:

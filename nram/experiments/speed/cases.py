@@ -99,4 +99,6 @@ QUICK = Plan(
 
 
 def cuda_cases() -> tuple[Case, ...]:
-    return tuple(replace(COPY, population=P, device="cuda") for P in (1, 8, 64, 256, 1024))
+    """What is timed on a GPU, where large populations pay."""
+    populations = ((COPY, (1, 8, 64, 256, 1024)), (PERMUTATION, (64, 256, 1024)))
+    return tuple(replace(case, population=P, device="cuda") for case, sizes in populations for P in sizes)
