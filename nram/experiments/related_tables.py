@@ -4,6 +4,7 @@ import pandas as pd
 
 from nram import results, tasks
 from nram.experiments.related_study import FORMS, numbers
+from nram.related.measure import LONGEST
 from nram.related.opponent import MACHINE
 from nram.related.systems import SYSTEMS
 from nram.related.tokens import KEYS, NOT_EXPRESSIBLE, OPTIONAL, TRAIN_LENGTH
@@ -17,7 +18,7 @@ __all__ = [
     "title_of",
 ]
 
-FAR = (30, 50)  # lengths whose reach is counted
+FAR = (30, LONGEST)  # lengths whose reach is counted
 FORM_NAMES = {MACHINE: {"soft": "fuzzy", "hard": "discretized"}}
 # What each system can express with one pass and blanks, task by task: in principle, whatever it learns.
 EXPRESSES = {
@@ -81,7 +82,7 @@ def related_table(frame: pd.DataFrame) -> pd.DataFrame:
                 row |= {name: int(reached.sum()), f"{name}_low": low, f"{name}_high": high}
             row["reach"] = reach.median()
             for length in (TRAIN_LENGTH, FAR[-1]):
-                errors = [numbers(cell)[length - 51] for cell in group[f"{form}_error"].dropna()]
+                errors = [numbers(cell)[length - LONGEST - 1] for cell in group[f"{form}_error"].dropna()]
                 row[f"error_at_{length}"] = pd.Series(errors, dtype=float).median()
             rows.append(row | {name: group[name].median() for name in ("sequences", "seconds")})
     return pd.DataFrame(rows)
@@ -109,7 +110,7 @@ def related_curves(frame: pd.DataFrame, form: str = "soft") -> pd.DataFrame:
     rows = []
     for run in frame.itertuples():
         errors = numbers(getattr(run, f"{form}_error"))
-        first = 51 - len(errors)
+        first = LONGEST + 1 - len(errors)
         rows += [(run.task, run.system, run.seed, first + place, error) for place, error in enumerate(errors)]
     return pd.DataFrame(rows, columns=["task", "system", "seed", "length", "error"])
 
