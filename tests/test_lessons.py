@@ -118,6 +118,30 @@ def test_a_members_examples_come_from_its_lesson_and_the_one_before():
     assert is_first[2, stage[2] == 0].all() and not is_first[2, stage[2] == 1].all()
 
 
+def test_a_lesson_may_begin_at_a_level_of_its_own():
+    lessons = (FIRST, replace(FIRST, start=3))
+    population = Population(tiny_config(), replace(OWN, lessons=lessons))
+    assert population.members.level.tolist() == [1, 1, 1]
+    for lesson, level in ((1, 3), (2, 1)):
+        learn(population, 1)
+        begin_next_lesson(population, 1)
+        assert population.members.lesson[1] == lesson and population.members.level[1] == level
+
+
+def test_reviewed_examples_are_of_all_difficulties_if_so_wished():
+    settings = dict(batch_size=400, small_memories=0.0, lesson_difficulty=2, review_difficulty=3)
+    population = Population(tiny_config(**settings), OWN)
+    population.config = population.config.replace(
+        replacement=False
+    )  # else memories are the task's, with a member at it
+    population.members.lesson[1] = 1
+    batch, stage = draw_batch(population, torch.Generator().manual_seed(0))
+    difficulty = batch.split(3).difficulty
+    reviewed, own = difficulty[1, stage[1] == 0], difficulty[1, stage[1] == 1]
+    assert [(reviewed == each).float().mean().item() for each in (1, 2, 3)] == pytest.approx([1 / 3] * 3, abs=0.1)
+    assert (own == 1).float().mean() > 0.4, "as its level asks for"
+
+
 def test_only_examples_of_the_present_lesson_move_the_level():
     population = Population(tiny_config(), OWN)
     population.members.lesson[:] = 1

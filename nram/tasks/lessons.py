@@ -24,11 +24,13 @@ __all__ = ["LISTSEARCH", "WALKBST", "Lesson"]
 class Lesson:
     """An easier distribution over a task's instances.
 
-    name: in tests and messages. generate: as the task's (see `nram.tasks.Task`).
+    name: in tests and messages. generate: as the task's (see `nram.tasks.Task`). start: the first level of members that
+    begin it; None: that of the task.
     """
 
     name: str
     generate: generators.Generate
+    start: int | None = None
 
 
 # In all lessons of ListSearch, v is at a place drawn uniformly, and not before it.
@@ -97,57 +99,47 @@ def _search(difficulty: Tensor, num_cells: int, generator: Rng, draw) -> Example
     return generators.searched_list(difficulty, num_cells, generator, values)
 
 
-# In the first two lessons of WalkBST every node's child is its right child. A machine that has to read the path in
-# order to stop does not take up the habit of going wherever there is a child.
-
-
-def right(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
-    """The path leads to the last node of the chain. It teaches to walk."""
-
-    def draw(values: Tensor) -> tuple[Tensor, Tensor]:
-        n = difficulty[:, None]
-        return _chain(values, n, torch.ones_like(values)), n - 1
-
-    return generators.walked_tree(difficulty, num_cells, generator, draw)
-
-
-def stop(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
-    """The path ends at any node of the chain. It teaches to read the path."""
+def walk_and_count(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
+    """A chain of right children. In a third of the instances the path leads to its end, which asks for a walk alone. In
+    another third the values are 2, 3, ...: the answer is also the address where the path ends, which asks for a counter
+    alone. The last third asks for both. Where only that is asked for, machines have a rule for each of the first cells.
+    """
+    n = difficulty[:, None]
+    kind = _uniform(0, 2, n, generator)
 
     def draw(values: Tensor) -> tuple[Tensor, Tensor]:
-        n = difficulty[:, None]
-        return _chain(values, n, torch.ones_like(values)), generators.integers_below(n, generator)
+        ascending, exists = _ascending(values, n)
+        values = torch.where((kind == 1) & exists, 2 + _columns(values), ascending)
+        return values, torch.where(kind == 0, n - 1, generators.integers_below(n, generator))
 
     return generators.walked_tree(difficulty, num_cells, generator, draw)
 
 
 def turns(difficulty: Tensor, num_cells: int, generator: Rng) -> Example:
     """In half of the instances a chain that turns at random, in the others a tree of the task. It teaches to turn."""
+    n = difficulty[:, None]
 
     def draw(values: Tensor) -> tuple[Tensor, Tensor]:
-        n = difficulty[:, None]
-        chain = _chain(values, n, _uniform(0, 1, values, generator))
+        ascending, _ = _ascending(values, n)
+        # All values below a node's right child are larger than the node's: it is the smallest that is left.
+        to_the_right = _uniform(0, 1, values, generator)
+        smaller = to_the_right.cumsum(1) - to_the_right
+        larger = (1 - to_the_right).cumsum(1) - (1 - to_the_right)
+        rank = torch.where(to_the_right == 1, smaller, n - 1 - larger).clamp(min=0)
         is_chain = _uniform(0, 1, n, generator) == 1
-        return torch.where(is_chain, chain, values), generators.integers_below(n, generator)
+        return torch.where(is_chain, ascending.gather(1, rank), values), generators.integers_below(n, generator)
 
     return generators.walked_tree(difficulty, num_cells, generator, draw)
 
 
-WALKBST = (Lesson("right", right), Lesson("stop", stop), Lesson("turns", turns))
+# In shorter trees machines turn by a rule for each of the first cells of the path, and forget the counter.
+WALKBST = (Lesson("walk and count", walk_and_count), Lesson("turns", turns, start=5))
 
 
-def _chain(values: Tensor, n: Tensor, to_the_right: Tensor) -> Tensor:
-    """Values [B, N] in the order of insertion that makes each of the first n a child of the one before.
-
-    n: LongTensor[B, 1]. to_the_right: LongTensor[B, N], 1 where a node's child is its right one. All values below are
-    then larger, so the node has the smallest that is left; else the largest.
-    """
+def _ascending(values: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    """The first n LongTensor[B, 1] values of each row [B, N] in ascending order, the others last; which are the n."""
     exists = _columns(values) < n
-    ascending = values.masked_fill(~exists, values.max() + 1).sort(1).values
-    smaller = to_the_right.cumsum(1) - to_the_right
-    larger = (1 - to_the_right).cumsum(1) - (1 - to_the_right)
-    rank = torch.where(to_the_right == 1, smaller, n - 1 - larger)
-    return ascending.gather(1, rank.clamp(min=0))
+    return values.masked_fill(~exists, values.max() + 1).sort(1).values, exists
 
 
 def _uniform(low: int, high: int, like: Tensor, generator: Rng) -> Tensor:

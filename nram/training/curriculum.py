@@ -43,6 +43,8 @@ def draw_sizes(population: Population, generator: torch.Generator) -> tuple[int,
     hardest, num_cells, extra_cells = examples.train_difficulty, examples.num_cells, examples.extra_cells
     if config.population.replacement and config.curriculum.lesson_difficulty and not population.at_the_task().any():
         hardest = max(population.hardest(0), int(population.members.level.max()))
+        if (population.members.lesson > 0).any():
+            hardest = max(hardest, config.curriculum.review_difficulty or 0)
         num_cells = task.smallest_memory(hardest)
         extra_cells = default_extra_cells(num_cells)
     if small < examples.small_memories:
@@ -74,7 +76,12 @@ def draw_batch(population: Population, generator: torch.Generator) -> tuple[task
     stage = lesson.unsqueeze(-1).expand(difficulty.shape)
     if len(population.stages) > 1:
         review = torch.rand(stage.shape, generator=generator, device=stage.device) < config.curriculum.review
-        stage = (stage - review.long()).clamp(min=0)
+        review &= stage > 0
+        stage = stage - review.long()
+        if config.curriculum.review_difficulty:
+            top = min(hardest, config.curriculum.review_difficulty)
+            any_size = torch.randint(low, top + 1, stage.shape, generator=generator, device=stage.device)
+            difficulty = torch.where(review, any_size, difficulty)
     drawn = difficulty.flatten()
     if independent:
         drawn = torch.cat([drawn, torch.tensor([low, hardest], device=drawn.device)])

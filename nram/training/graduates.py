@@ -1,7 +1,7 @@
 """Lessons: a member that has learned one begins the next, and the others follow from what it was then.
 
-A lesson is learned when the discretized machine is right at the train difficulty as well. One that computes with soft
-circuits, or that has a rule for each short instance, is a poor start: what comes after does not make it another.
+A lesson is learned when the discretized machine is right too, at all difficulties of training. One that computes with
+soft circuits, or that has a rule for each short instance, is a poor start: what comes after does not make it another.
 A machine that has learned a lesson is sharp, and a saturated softmax has no gradient. So where the next lesson begins,
 the output layer is softened, and every weight moves a little towards a fresh machine's. Where the task itself begins
 the output layer stays as it is: the last lesson leaves little to learn.
@@ -25,7 +25,7 @@ HOPELESS = 12  # no member begins as a graduate that so many began as in vain
 
 
 def examine(population: Population, member: int) -> bool:
-    """Whether a member has learned its lesson: it is right at its level, and discretized at the train difficulty.
+    """Whether a member has learned its lesson: it is right at its level, and discretized at all those of training.
 
     One that is right at its level alone goes on, a level higher than where lessons end as a rule.
     """
@@ -36,7 +36,8 @@ def examine(population: Population, member: int) -> bool:
     if trial.error >= most or members.error_weight[member] <= MIN_WEIGHT:
         return False
     lesson, generator = population.stages[trial.lesson], torch.Generator().manual_seed(population.seed_of(member))
-    cases = lesson.sample(torch.full((LESSON_CASES,), hardest), config.examples.num_cells, generator)
+    difficulties = torch.linspace(lesson.min_difficulty, hardest, LESSON_CASES).round().long()
+    cases = lesson.sample(difficulties, config.examples.num_cells, generator)
     learned = error_of_discretized(population.machine(member), cases) < most
     if not learned and trial.level < hardest:
         members.rise(member)
@@ -97,5 +98,5 @@ def _begin(population: Population, member: int, theta: Tensor, fresh: dict[str, 
         population.multiply_output_layer(member, SOFTENING)
     for name, param in population.machines.params.items():
         param[member] += FRESH * fresh[name].to(param.device)
-    population.members.begin(member, lesson, population.config.curriculum.start_difficulty)
+    population.members.begin(member, lesson, population.easiest(lesson))
     population.found_family(member)

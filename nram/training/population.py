@@ -231,7 +231,7 @@ class Population:
         entropy = draw(draws.entropy if has_bonus else (1.0, 1.0), logarithmic=True) * has_bonus
         params = self.fresh_parameters(generator, output_scale, stop_bias)
         chance = draw((0.0, 1.0))
-        level = config.curriculum.start_difficulty if config.curriculum.enabled else self.hardest(0)
+        level = self.easiest(0) if config.curriculum.enabled else self.hardest(0)
         self._put(member, params)
         members = self.members
         members.begin(member, lesson=0, level=level)
@@ -264,6 +264,11 @@ class Population:
     def last_stage(self) -> int:
         """The index of the task itself in `stages`."""
         return len(self.stages) - 1
+
+    def easiest(self, lesson: int) -> int:
+        """The first level at stages[lesson]."""
+        lessons = self.task.lessons if lesson < self.last_stage else ()
+        return (lessons and lessons[lesson].start) or self.config.curriculum.start_difficulty
 
     def hardest(self, lesson: int) -> int:
         """The highest level at stages[lesson], but for members that have to go on: see `graduates.examine`."""

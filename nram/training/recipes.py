@@ -94,10 +94,9 @@ RECIPES: dict[str, dict] = {
         "output_scale": (0.5, 1.0),
         "stop_bias": (-6.0, -4.0),
     },
-    # Three lessons lead to it. They end at 5 nodes for a machine whose discretized form is right at the train
-    # difficulty, and go on for others: a rule for each of the first cells of the path serves up to 5 nodes. A low
-    # threshold keeps levels from rising by luck. Polishing is long because the errors of a soft machine add up over
-    # long paths.
+    # Two lessons lead to it. A rule for each of the first cells of the path serves up to 5 nodes, so the second begins
+    # there, and half of its examples come from the first, of up to 8 nodes: with smaller ones machines forget the
+    # counter. A low threshold keeps levels from rising by luck.
     "walkbst": {
         "budget_seconds": LONG,
         "repetitions": 3,
@@ -108,17 +107,17 @@ RECIPES: dict[str, dict] = {
         "start_difficulty": 2,
         "lesson_difficulty": 5,
         "lesson_error": 0.06,
+        "review_difficulty": 8,
         "level_threshold": 0.08,
         "restart_after": 300,
         "copies": 0.5,
-        "sharpening": 6.0,
-        "sharpening_error": 0.3,
+        "sharpening": 12.0,
+        "sharpening_error": 0.2,
         "small_memories": 0.2,
         "learning_rate": (0.003, 0.015),
         "noise_eta": (0.0, 0.2),
         "entropy": (0.0001, 0.003),
         "output_scale": (0.5, 1.5),
         "stop_bias": (-4.0, -2.0),
-        "polish_batches": 4000,
     },
 }

@@ -119,17 +119,20 @@ class CurriculumSettings(Group):
     lessons: bool = setting(True, "whether the task's lessons come first, if it has some")
     lesson_difficulty: int | None = setting(
         None,
-        "the highest level in lessons, while the discretized machine is not wrong at the train difficulty; None: the "
-        "train difficulty",
+        "the highest level in lessons, while the discretized machine is not wrong up to the train difficulty; None: "
+        "the train difficulty",
         low=1,
     )
     lesson_error: float = setting(
         0.03,
-        "a lesson is learned when the moving error at the member's level, and that of the discretized machine at the "
-        "train difficulty, fall below this",
+        "a lesson is learned when the moving error at the member's level, and that of the discretized machine up to "
+        "the train difficulty, fall below this",
     )
     review: float = setting(
         0.5, "share of the examples that come from the lesson before, for members beyond the first", low=0, high=1
+    )
+    review_difficulty: int | None = setting(
+        None, "these examples are of all difficulties up to this; None: as the member's others", low=1
     )
 
 
