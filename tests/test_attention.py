@@ -121,7 +121,7 @@ def test_the_study_compares_the_biases_with_the_original_and_keeps_what_was_chos
     plan = study_plans.STUDIES["attention"]
     configs = study_plans.configurations("attention")
     assert len(configs) == 12 and {each.budget.batches for each in configs.values()} == {None}
-    assert {each.population.size for each in configs.values()} == {5} and study_plans.seeds_of("attention") == 20
+    assert {each.population.size for each in configs.values()} == {20} and study_plans.seeds_of("attention") == 20
     assert {(key[1], each.kernel) for key, each in configs.items()} == {
         ("original", "auto"), *((f"bias {bias}", "reference") for bias in (0, 2, 5))
     }  # fmt: skip
