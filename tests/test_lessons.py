@@ -130,10 +130,7 @@ def test_a_lesson_may_begin_at_a_level_of_its_own():
 
 def test_reviewed_examples_are_of_all_difficulties_if_so_wished():
     settings = dict(batch_size=400, small_memories=0.0, lesson_difficulty=2, review_difficulty=3)
-    population = Population(tiny_config(**settings), OWN)
-    population.config = population.config.replace(
-        replacement=False
-    )  # else memories are the task's, with a member at it
+    population = Population(tiny_config(**settings), replace(OWN, lessons=(FIRST, FIRST)))
     population.members.lesson[1] = 1
     batch, stage = draw_batch(population, torch.Generator().manual_seed(0))
     difficulty = batch.split(3).difficulty
@@ -202,7 +199,7 @@ def test_a_lesson_is_learned_by_a_machine_that_is_right_in_both_forms(lessons):
 
 
 @pytest.mark.parametrize(("lessons", "softening"), [((FIRST, FIRST), SOFTENING), ((FIRST,), 1.0)])
-def test_who_examine_a_lesson_begins_the_next_softened_and_the_task_itself_as_it_is(lessons, softening):
+def test_who_has_learned_a_lesson_begins_the_next_softened_and_the_task_itself_as_it_is(lessons, softening):
     population = Population(tiny_config(), replace(OWN, lessons=lessons))
     learn(population, 1)
     before = {name: param[1].detach().clone() for name, param in population.machines.params.items()}

@@ -16,7 +16,7 @@ import torch
 
 from nram import kernels, results
 from nram.experiments.speed.calls import check_compiler
-from nram.experiments.speed.cases import FULL, Plan, cuda_cases
+from nram.experiments.speed.cases import FULL, Case, Plan, cuda_cases
 from nram.experiments.speed.limits import limits
 from nram.experiments.speed.memory import peak_memory
 from nram.experiments.speed.timing import time_case
@@ -44,11 +44,8 @@ def benchmark(
         check_compiler()
     kernels.warm_up()
     say("limits")
-    measurements = {"rows": [], "growth": [], "limits": limits(plan.rounds, plan.copied_mib)}
-    for case in plan.cases:
-        for scope in ("step", "kernel"):
-            say(f"{scope}: {case}")
-            measurements["rows"] += time_case(case, scope, plan.rounds, with_compiled)
+    measurements = {"growth": [], "limits": limits(plan.rounds, plan.copied_mib)}
+    measurements["rows"] = _rows(plan.cases, plan.rounds, say, with_compiled)
     say("timestep of the reference")
     measurements["rows"] += time_case(plan.cases[0], "timestep", plan.rounds, with_compiled)
     for axis, scope, along in plan.growth:
@@ -78,14 +75,21 @@ def benchmark_gpu(say: Callable[[str], None] = print) -> dict:
     """
     if not torch.cuda.is_available():
         raise ValueError("there is no CUDA device here")
-    started, load, rows = time.monotonic(), os.getloadavg()[0], []
-    for case in cuda_cases():
-        for scope in ("step", "kernel"):
-            say(f"{scope}: {case}")
-            rows += time_case(case, scope, GPU_ROUNDS)
+    started, load = time.monotonic(), os.getloadavg()[0]
+    rows = _rows(cuda_cases(), GPU_ROUNDS, say)
     settings = {"cases": [asdict(case) for case in cuda_cases()], "rounds": GPU_ROUNDS}
     kernel = kernels.resolve("auto", "cuda")
     return {"rows": rows, "machine": _machine(settings, time.monotonic() - started, load, kernel, "cuda")}
+
+
+def _rows(cases: Sequence[Case], rounds: int, say: Callable[[str], None], with_compiled: bool = False) -> list[dict]:
+    """The rows of every case, for its training step and for the machine alone."""
+    rows = []
+    for case in cases:
+        for scope in ("step", "kernel"):
+            say(f"{scope}: {case}")
+            rows += time_case(case, scope, rounds, with_compiled)
+    return rows
 
 
 def _machine(settings: dict, seconds: float, load: float, kernel: str, device: str) -> dict:
