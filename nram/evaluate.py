@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from nram import results, tasks
-from nram.model import Machine
+from nram.model import DiscreteMachine, Machine
 
 __all__ = [
     "UNIFORM_COMPLEXITIES",
     "Comparison",
     "Evaluation",
     "compare_forms",
-    "error_of_discretized",
+    "error_of",
     "error_per_case",
     "evaluate",
     "run_cases",
@@ -54,9 +54,9 @@ def compare_forms(machine: Machine, batch: tasks.Batch) -> Comparison:
     )
 
 
-def error_of_discretized(machine: Machine, batch: tasks.Batch) -> float:
-    """The share of wrong output cells of a machine's discretized form on a batch."""
-    produced = machine.discretize().run(batch.memory, batch.limit)
+def error_of(machine: Machine | DiscreteMachine, batch: tasks.Batch) -> float:
+    """The share of wrong output cells of a machine, or of a discretized one, on a batch."""
+    produced = machine.run(batch.memory, batch.limit)
     return (_wrong_cells(produced, batch).sum() / batch.mask.sum()).item()
 
 

@@ -21,10 +21,12 @@ from nram.training.graduates import (
     begin_next_lesson,
     count_failure,
     examine,
+    is_overdue,
     overtaken,
 )
 from nram.training.loop import Training, train
 from nram.training.population import Population
+from nram.training.restarts import renew
 
 LESSONS = [(key, lesson.name) for key in tasks.KEYS for lesson in tasks.get(key).lessons]
 
@@ -230,6 +232,23 @@ def test_the_others_follow_until_the_graduate_proves_hopeless():
     population.start(0)
     begin_as_graduate(population, 0)
     assert population.members.lesson[0] == 0 and population.trial(0).parent == -1
+
+
+def test_a_lesson_ends_for_a_member_and_its_copies_together():
+    population = Population(tiny_config(lesson_batches=100, copies=1.0), replace(OWN, lessons=(FIRST, FIRST)))
+    population.trial(1).batches = 90
+    learn(population, 1)
+    begin_next_lesson(population, 1)
+    population.trial(1).batches = 189
+    renew(population, 0)
+    assert population.trial(0).parent == population.trial(1).number
+    for batches, overdue in ((189, False), (190, True)):
+        for member in (0, 1):
+            population.trial(member).batches = batches
+            assert is_overdue(population, member) == overdue
+    population.trial(1).lesson = 2
+    assert not is_overdue(population, 1), "the task itself has no end"
+    assert not is_overdue(Population(tiny_config(), OWN), 0)
 
 
 def test_no_member_is_verified_at_a_lesson():

@@ -126,6 +126,7 @@ def update_levels(population: Population, difficulty: Tensor, stage: Tensor, err
     moving = members.level_error()
     gains = (moving.sqrt() < members.lowest_error.sqrt() - GAIN) & (members.error_weight > MIN_WEIGHT)
     members.lowest_error = torch.where(gains, moving, members.lowest_error)
+    members.remember(gains)
     members.since_gain = torch.where(gains, 0, members.since_gain + 1)
     members.since_rise += 1
     members.rise(rises)

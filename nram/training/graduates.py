@@ -11,12 +11,12 @@ Deviation: the paper's curriculum has no lessons (see `nram.tasks.lessons`).
 import torch
 from torch import Tensor
 
-from nram.evaluate import error_of_discretized
+from nram.evaluate import error_of
 from nram.machine.controller import init_member
 from nram.training.curriculum import MIN_WEIGHT
 from nram.training.population import Graduate, Population
 
-__all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "examine", "overtaken"]
+__all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "examine", "is_overdue", "overtaken"]
 
 SOFTENING = 0.4  # factor on the output layer where a lesson begins
 FRESH = 0.1  # how much of a fresh machine is added there
@@ -38,7 +38,7 @@ def examine(population: Population, member: int) -> bool:
     lesson, generator = population.stages[trial.lesson], torch.Generator().manual_seed(population.seed_of(member))
     difficulties = torch.linspace(lesson.min_difficulty, hardest, LESSON_CASES).round().long()
     cases = lesson.sample(difficulties, config.examples.num_cells, generator)
-    learned = error_of_discretized(population.machine(member), cases) < most
+    learned = error_of(population.machine(member).discretize(), cases) < most
     if not learned and trial.level < hardest:
         members.rise(member)
     return learned
@@ -54,9 +54,15 @@ def begin_next_lesson(population: Population, member: int) -> None:
     if trial.graduate >= 0:
         population.graduates[trial.graduate].failed = 0
     population.graduates.append(Graduate(members.theta[member].clone(), lesson, trial.number))
-    trial.lesson, trial.graduate = lesson, -1
+    trial.lesson, trial.graduate, trial.lesson_began = lesson, -1, trial.batches
     generator = torch.Generator().manual_seed(population.seed_of(member))
     _begin(population, member, members.theta[member], init_member(population.controller, generator))
+
+
+def is_overdue(population: Population, member: int) -> bool:
+    """Whether a member and its ancestors had their time for its lesson and have not learned it."""
+    most, trial = population.config.curriculum.lesson_batches, population.trial(member)
+    return bool(most) and trial.lesson < population.last_stage and trial.batches - trial.lesson_began >= most
 
 
 def overtaken(population: Population) -> list[int]:

@@ -14,7 +14,7 @@ from nram.model import Machine
 from nram.training import status
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
-from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, examine, overtaken
+from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, examine, is_overdue, overtaken
 from nram.training.polish import polish
 from nram.training.population import VERIFY_EVERY, Population, Trial
 from nram.training.progress import most_advanced, progress_row, progress_text, tell_progress
@@ -174,7 +174,8 @@ class Training:
             if since_gain[member] < CHECK_EVERY and population.fruitless[family]:
                 # Its state is new since the last check: failed copies of the old one do not count against it.
                 family = population.found_family(member)
-            reason = self.reason_to_end(member, finite[member], since_gain[member] >= allowed[member])
+            stuck = since_gain[member] >= allowed[member] or is_overdue(population, member)
+            reason = self.reason_to_end(member, finite[member], stuck)
             if reason is None:
                 continue
             self.close(member, reason)

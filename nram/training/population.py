@@ -20,7 +20,8 @@ __all__ = ["VERIFY_EVERY", "Members", "Population", "Trial"]
 
 LESSON = 1000  # levels that a lesson counts for
 VERIFY_EVERY = 50  # batches between two verifications of the same member
-NOT_WRITTEN = ("chance", "next_verification", "polished", "graduate")  # a trial's fields not in trials.csv
+# A trial's fields that are not in trials.csv.
+NOT_WRITTEN = ("chance", "next_verification", "polished", "graduate", "lesson_began")
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Trial:
     solved); "overtaken" (another learned its lesson); "left out". fuzzy_error, discretized_error: of its last
     verification. seconds: when it ended, since training began. next_verification: in batches. polished: whether it
     was polished. parent: the trial that it is a copy of, or -1. graduate: the index of the graduate that it began
-    as, or -1.
+    as, or -1. lesson_began: in batches, when it or its ancestors began its lesson.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Trial:
     polished: bool = False
     parent: int = -1
     graduate: int = -1
+    lesson_began: int = 0
 
     def row(self) -> dict:
         """The trial as a row of trials.csv, whose column `trial` has its number."""
@@ -88,7 +90,9 @@ class Members:
     lessons it has learned. level: D, the curriculum's. since_rise: batches since D last rose. error_sum,
     error_weight: the moving average of the error at d = D. lowest_error: the moving error at the last gain on this
     level, at first 1. since_gain: batches since the last gain. family: one number for a state and its copies.
-    place: the member's original index.
+    place: the member's original index. best_theta, best_first_moment, best_second_moment [P, K]: what the member was
+    at its last gain, or where its level began if it has gained nothing there. best_is_measured: whether lowest_error
+    holds for it on fresh cases (see `nram.training.restarts.find_donor`).
     """
 
     theta: Tensor
@@ -107,19 +111,24 @@ class Members:
     since_gain: Tensor
     family: Tensor
     place: Tensor
+    best_theta: Tensor
+    best_first_moment: Tensor
+    best_second_moment: Tensor
+    best_is_measured: Tensor
 
     @classmethod
     def zeros(cls, size: int, num_params: int, device: str) -> "Members":
         """`size` members that are yet to be started."""
-        weights = [torch.zeros(size, num_params, device=device) for _ in range(3)]
+        weights, best = ([torch.zeros(size, num_params, device=device) for _ in range(3)] for _ in range(2))
         rates = [torch.zeros(size, device=device) for _ in range(3)]
         age, lesson, level, since_rise, since_gain, family = (
             torch.zeros(size, dtype=torch.long, device=device) for _ in range(6)
         )
         error_sum, error_weight, lowest_error = (torch.zeros(size, device=device) for _ in range(3))
         errors = (error_sum, error_weight, lowest_error)
-        place = torch.arange(size, device=device)
-        return cls(*weights, *rates, age, lesson, level, since_rise, *errors, since_gain, family, place)
+        place, unmeasured = torch.arange(size, device=device), torch.zeros(size, dtype=torch.bool, device=device)
+        rest = (since_gain, family, place, *best, unmeasured)
+        return cls(*weights, *rates, age, lesson, level, since_rise, *errors, *rest)
 
     def __len__(self) -> int:
         return len(self.place)
@@ -129,11 +138,26 @@ class Members:
         return Members(**{name: value[index] for name, value in self.tensors().items()})
 
     def inherit(self, member: int, donor: int) -> None:
-        """Give a member the parameters, Adam's moments, level, errors and family of another."""
-        weights = (self.theta, self.first_moment, self.second_moment)
-        errors = (self.error_sum, self.error_weight, self.lowest_error)
-        for each in (*weights, self.age, self.lesson, self.level, self.family, *errors):
+        """Give a member the level and the family of another, with its parameters and Adam's moments at its best."""
+        kept = (self.age, self.lesson, self.level, self.family, self.lowest_error, self.best_is_measured)
+        for each in (*kept, *self._best()):
             each[member] = each[donor]
+        for now, best in zip(self._weights(), self._best(), strict=True):
+            now[member] = best[member]
+        self.error_sum[member], self.error_weight[member] = 0, 0
+
+    @torch.no_grad()
+    def remember(self, which: Tensor | int) -> None:
+        """Take what members are now for their best: which BoolTensor[P], or the index of one."""
+        for now, best in zip(self._weights(), self._best(), strict=True):
+            best[which] = now[which]
+        self.best_is_measured[which] = False
+
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.theta, self.first_moment, self.second_moment
+
+    def _best(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.best_theta, self.best_first_moment, self.best_second_moment
 
     def begin(self, member: int, lesson: int, level: int) -> None:
         """Put a member at a level of a lesson, with its errors and Adam's moments as at the start of training."""
@@ -141,6 +165,7 @@ class Members:
             each[member] = 0
         self.error_sum[member], self.error_weight[member], self.lowest_error[member] = 0, 0, 1
         self.lesson[member], self.level[member] = lesson, level
+        self.remember(member)
 
     def rise(self, which: Tensor | int) -> None:
         """Let members' levels rise by one: which BoolTensor[P], or the index of one."""
@@ -148,6 +173,7 @@ class Members:
         self.lowest_error[which] = 1
         for each in (self.since_rise, self.since_gain, self.error_sum, self.error_weight):
             each[which] = 0
+        self.remember(which)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
@@ -297,6 +323,12 @@ class Population:
         """A copy of one member as a machine of its own."""
         params = self.machines.params.items()
         return self.make_machine({name: param[member].detach().cpu().clone() for name, param in params})
+
+    def best_machine(self, member: int) -> Machine:
+        """What one member was at its best, as a machine of its own."""
+        parts = self.members.best_theta[member].cpu().split(self._sizes)
+        shaped = zip(self._shapes.items(), parts, strict=True)
+        return self.make_machine({name: part.view(shape).clone() for (name, shape), part in shaped})
 
     def make_machine(self, params: dict[str, Tensor]) -> Machine:
         """The machine that has these parameters, which lack the population's axis."""

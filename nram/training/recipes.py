@@ -64,6 +64,7 @@ RECIPES: dict[str, dict] = {
         "limit_offset": 3,
         "start_difficulty": 3,
         "lesson_difficulty": 4,
+        "lesson_batches": 1000,
         "level_threshold": 0.2,
         "restart_after": 200,
         "copies": 0.5,
@@ -96,16 +97,19 @@ RECIPES: dict[str, dict] = {
     },
     # Two lessons lead to it. A rule for each of the first cells of the path serves up to 5 nodes, so the second begins
     # there, and half of its examples come from the first, of up to 8 nodes: with smaller ones machines forget the
-    # counter. A low threshold keeps levels from rising by luck.
+    # counter. A low threshold keeps levels from rising by luck. Three registers leave little room for a rule for each
+    # cell. Seeds learn the first lesson within 600 batches or hardly at all.
     "walkbst": {
         "budget_seconds": LONG,
         "repetitions": 3,
+        "num_registers": 3,
         "hidden": 24,
         "loss": "marginal",
         "limit_slope": 2,
         "limit_offset": 3,
         "start_difficulty": 2,
-        "lesson_difficulty": 5,
+        "lesson_difficulty": 8,
+        "lesson_batches": 700,
         "lesson_error": 0.06,
         "review_difficulty": 8,
         "level_threshold": 0.08,

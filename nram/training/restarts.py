@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nram.evaluate import error_of
 from nram.training.graduates import begin_as_graduate
 from nram.training.population import Members, Population
 
@@ -11,6 +12,7 @@ __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
 PATIENCE_AT_TOP = 3.0  # factor on the patience with a member at the train difficulty
 PATIENCE_IN_FRONT = 4  # factor on the patience with a member that stands out, if there are copies
 LEAD = 0.2  # a member stands out if its merit exceeds the median by this, in levels
+DONOR_CASES = 100  # fresh cases that a leader's error is measured on
 FRUITLESS = 24  # stop copying a state after this many failed copies
 
 
@@ -38,22 +40,39 @@ def stands_out(members: Members) -> Tensor:
 
 
 def find_donor(population: Population) -> int | None:
-    """The member that has come furthest, if it stands out and copies of its state are not known to fail."""
+    """The member that has come furthest, if it stands out and copies of its state are not known to fail.
+
+    A moving error may be small by luck, so a member's best state is measured on fresh cases before it is first copied.
+    """
     members = population.members
     hopeful = torch.tensor([population.fruitless[family] < FRUITLESS for family in members.family.tolist()])
-    candidates = stands_out(members).cpu() & hopeful
-    return int(torch.where(candidates, merit(members).cpu(), -1.0).argmax()) if candidates.any() else None
+    while (candidates := stands_out(members).cpu() & hopeful).any():
+        donor = int(torch.where(candidates, merit(members).cpu(), -1.0).argmax())
+        if members.best_is_measured[donor]:
+            return donor
+        members.lowest_error[donor] = max(float(members.lowest_error[donor]), _measured_error(population, donor))
+        members.best_is_measured[donor] = True
+    return None
+
+
+def _measured_error(population: Population, member: int) -> float:
+    """A member's error at its best, on fresh cases of its lesson and level."""
+    members, generator = population.members, torch.Generator().manual_seed(population.seed_of(member))
+    stage = population.stages[int(members.lesson[member])]
+    difficulty = members.level[member].cpu().expand(DONOR_CASES)
+    cases = stage.sample(difficulty, population.config.examples.num_cells, generator)
+    return error_of(population.best_machine(member), cases)
 
 
 @torch.no_grad()
 def renew(population: Population, member: int) -> None:
     """Start a member afresh, or as a graduate, or, with probability `copies` and if one stands out, as a copy of it.
 
-    A copy has its parent's parameters and Adam's moments, a learning rate near its parent's, and hyperparameters of its
-    own otherwise.
+    A copy has the parameters and Adam's moments that its parent had at its best, since a leader may lose what it had
+    learned; a learning rate near its parent's; and hyperparameters of its own otherwise.
     Deviation: the paper's seeds are independent. Copies are population-based training (Jaderberg et al., 2017).
     """
-    donor = find_donor(population)
+    donor = find_donor(population) if population.config.population.copies else None
     population.start(member)
     begin_as_graduate(population, member)
     trial = population.trial(member)
@@ -66,4 +85,4 @@ def renew(population: Population, member: int) -> None:
     trial.learning_rate = min(max(parent.learning_rate * drawn**0.5, low / 4), high)
     population.members.learning_rate[member] = trial.learning_rate
     trial.parent, trial.lesson, trial.graduate = parent.number, parent.lesson, parent.graduate
-    trial.level, trial.batches = parent.level, parent.batches
+    trial.level, trial.batches, trial.lesson_began = parent.level, parent.batches, parent.lesson_began

@@ -128,6 +128,9 @@ class CurriculumSettings(Group):
         "a lesson is learned when the moving error at the member's level, and that of the discretized machine up to "
         "the train difficulty, fall below this",
     )
+    lesson_batches: int | None = setting(
+        None, "a member and its ancestors have so many batches for a lesson; None: any number", low=1
+    )
     review: float = setting(
         0.5, "share of the examples that come from the lesson before, for members beyond the first", low=0, high=1
     )
