@@ -228,12 +228,13 @@ class Population:
 
     def _make_machines(self) -> None:
         """Make `machines`, whose parameters are views of the members' theta."""
-        parts = self.members.theta.split(self._sizes, 1)
-        params = {
-            name: part.view(len(self), *shape).requires_grad_()
-            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
-        }
+        params = {name: part.requires_grad_() for name, part in self._unpacked(self.members.theta).items()}
         self.machines = Machines(self.layout, self.controller, params, self.own_timestep)
+
+    def _unpacked(self, theta: Tensor) -> dict[str, Tensor]:
+        """Views of theta [..., K], a parameter each."""
+        parts = zip(self._shapes.items(), theta.split(self._sizes, -1), strict=True)
+        return {name: part.view(*theta.shape[:-1], *shape) for (name, shape), part in parts}
 
     # Trials
 
@@ -326,9 +327,8 @@ class Population:
 
     def best_machine(self, member: int) -> Machine:
         """What one member was at its best, as a machine of its own."""
-        parts = self.members.best_theta[member].cpu().split(self._sizes)
-        shaped = zip(self._shapes.items(), parts, strict=True)
-        return self.make_machine({name: part.view(shape).clone() for (name, shape), part in shaped})
+        params = self._unpacked(self.members.best_theta[member]).items()
+        return self.make_machine({name: param.cpu().clone() for name, param in params})
 
     def make_machine(self, params: dict[str, Tensor]) -> Machine:
         """The machine that has these parameters, which lack the population's axis."""
