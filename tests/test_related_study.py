@@ -11,6 +11,7 @@ from nram.experiments.related_study import COLUMNS
 from nram.report import recorded
 from nram.report.related_curves import error_by_length
 from nram.results.files import locked
+from nram.training.config import TrainConfig
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ def test_wrong_input_other_settings_and_a_second_process_are_refused(tmp_path, a
         related_study.run_related(tmp_path, seeds=1, only=["lstm", "copy"], seconds=5.0)
     with locked(tmp_path / "related", "study"), pytest.raises(results.files.Busy):
         related_study.run_related(tmp_path, seeds=1, only=["ntm"])
+
+
+def test_a_setting_that_is_not_used_leaves_a_run_of_the_machine_what_it_was(monkeypatch):
+    before = related_study.settings_of("nram", "copy", 7000, 300.0)
+    assert before != related_study.settings_of("nram", "copy", 7001, 300.0)
+    known = TrainConfig.to_dict
+    monkeypatch.setattr(TrainConfig, "to_dict", lambda config: known(config) | {"of a later version": 1})
+    assert related_study.settings_of("nram", "copy", 7000, 300.0) == before
 
 
 def test_the_command(tmp_path, asked, capsys):

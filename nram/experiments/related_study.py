@@ -24,6 +24,7 @@ from nram.related.tokens import KEYS, OPTIONAL
 from nram.related.training import train
 from nram.results.files import append_row, locked
 from nram.training import status
+from nram.training.config import TrainConfig
 
 __all__ = ["NAME", "SECONDS", "load_related", "numbers", "run_related", "settings_of"]
 
@@ -97,7 +98,9 @@ def _plan(only: Sequence[str] | None) -> list[tuple[str, str]]:
 def settings_of(system: str, task: str, seed: int, seconds: float) -> str:
     """What decides a run besides the code: a hash of its system's settings."""
     if system == MACHINE:
-        return results.config_hash(config_of(task, seed, seconds).to_dict())[:10]
+        chosen, usual = config_of(task, seed, seconds).to_dict(), TrainConfig(task=task).to_dict()
+        # A setting that is new, and not used here, leaves a run what it was.
+        return results.config_hash({name: value for name, value in chosen.items() if value != usual[name]})[:10]
     held = {each.name: getattr(SYSTEMS[system], each.name) for each in fields(SYSTEMS[system]) if each.name != "make"}
     return results.config_hash({**held, "model": str(SYSTEMS[system].make()), "seconds": seconds})[:10]
 
