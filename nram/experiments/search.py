@@ -20,7 +20,7 @@ from nram.results.weights import FORMAT, WEIGHTS, weights_bytes
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
 from nram.training.loop import train
-from nram.training.population import Trial
+from nram.training.trial import Trial
 
 __all__ = ["load_trials", "search", "success_rate"]
 

@@ -33,7 +33,8 @@ from nram.results.files import append_row, hold
 from nram.results.weights import FORMAT
 from nram.training.config import TrainConfig
 from nram.training.loop import train
-from nram.training.population import Population, Trial
+from nram.training.population import Population
+from nram.training.trial import Trial
 
 __all__ = ["load_studies", "load_study", "run_block", "run_study"]
 

@@ -16,12 +16,13 @@ from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, examine, is_overdue, overtaken
 from nram.training.polish import polish
-from nram.training.population import VERIFY_EVERY, Population, Trial
+from nram.training.population import Population
 from nram.training.progress import most_advanced, progress_row, progress_text, tell_progress
 from nram.training.restarts import FRUITLESS, patience, renew
 from nram.training.result import TrainResult
 from nram.training.saved_loop import SavedLoop
 from nram.training.step import train_step
+from nram.training.trial import VERIFY_EVERY, Trial
 from nram.training.verification import Verification, verify
 
 __all__ = ["Training", "train"]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from nram.kernels.adam import EPSILON, fused_adam_step
 from nram.training.config import TrainConfig
-from nram.training.population import Members
+from nram.training.members import Members
 
 __all__ = ["ADAM_BETAS", "adam_step", "update_parameters"]
 

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from nram.evaluate import error_of
 from nram.training.graduates import begin_as_graduate
-from nram.training.population import Members, Population
+from nram.training.members import Members
+from nram.training.population import Population
 
 __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
 
