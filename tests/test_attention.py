@@ -100,9 +100,11 @@ def test_a_bias_makes_it_begin_as_the_machine():
     assert 1 <= len(chosen) <= 4 and all(each == names for each in chosen)
 
 
-def test_only_plain_pytorch_runs_it():
+def test_only_plain_pytorch_runs_it_and_nothing_is_rewired():
     with pytest.raises(ValueError, match="kernel 'reference' alone, not with 'auto'"):
         population(0.0, kernel="auto")
+    with pytest.raises(ValueError, match="rewiring must be 0"):
+        population(0.0, rewiring=1.0)
     machine = population(0.0).machine(0)
     with pytest.raises(ValueError, match="reference"):
         AttentionMachine("access", 4, 1, "mlp", 4, machine.params, "cpu")

@@ -17,6 +17,7 @@ from nram.training.graduates import (
     FRESH,
     HOPELESS,
     SOFTENING,
+    STILL,
     begin_as_graduate,
     begin_next_lesson,
     count_failure,
@@ -242,9 +243,10 @@ def test_a_lesson_ends_for_a_member_and_its_copies_together():
     population.trial(1).batches = 189
     renew(population, 0)
     assert population.trial(0).parent == population.trial(1).number
-    for batches, overdue in ((189, False), (190, True)):
+    since_gain = population.members.since_gain
+    for batches, still, overdue in ((189, STILL, False), (190, STILL - 1, False), (190, STILL, True)):
         for member in (0, 1):
-            population.trial(member).batches = batches
+            population.trial(member).batches, since_gain[member] = batches, still
             assert is_overdue(population, member) == overdue
     population.trial(1).lesson = 2
     assert not is_overdue(population, 1), "the task itself has no end"

@@ -178,6 +178,8 @@ class AttentionPopulation(Population):
 
     def __init__(self, config, task, first_trial: int = 0, *, bias: float = 0.0):
         check_kernel(config.kernel)
+        if config.population.rewiring:
+            raise ValueError("attention over modules has no unused modules to rewire: rewiring must be 0")
         self.bias = bias
         super().__init__(config, task, first_trial)
 

@@ -75,6 +75,7 @@ def _beyond_paper(settings: pd.Series) -> str:
     additions = {
         "lessons": settings.get("lessons") in (True,) and settings["task"] in WITH_LESSONS,
         "copies": settings.get("copies", 0) > 0,
+        "rewiring": settings.get("rewiring", 0) > 0,
         "sharpening": settings.get("sharpening", 1) > 1,
         "no curriculum": settings.get("curriculum") in (False,),
     }

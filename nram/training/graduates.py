@@ -15,12 +15,14 @@ from nram.evaluate import error_of
 from nram.machine.controller import init_member
 from nram.training.curriculum import MIN_WEIGHT
 from nram.training.population import Graduate, Population
+from nram.training.rewiring import rewire
 
 __all__ = ["begin_as_graduate", "begin_next_lesson", "count_failure", "examine", "is_overdue", "overtaken"]
 
 SOFTENING = 0.4  # factor on the output layer where a lesson begins
 FRESH = 0.1  # how much of a fresh machine is added there
 LESSON_CASES = 100  # fresh cases that the discretized machine must know
+STILL = 60  # batches without a gain after which a member's time for a lesson may end
 HOPELESS = 12  # no member begins as a graduate that so many began as in vain
 
 
@@ -60,9 +62,11 @@ def begin_next_lesson(population: Population, member: int) -> None:
 
 
 def is_overdue(population: Population, member: int) -> bool:
-    """Whether a member and its ancestors had their time for its lesson and have not learned it."""
+    """Whether a member and its ancestors had their time for its lesson, have not learned it and do not gain."""
     most, trial = population.config.curriculum.lesson_batches, population.trial(member)
-    return bool(most) and trial.lesson < population.last_stage and trial.batches - trial.lesson_began >= most
+    if not most or trial.lesson == population.last_stage or population.members.since_gain[member] < STILL:
+        return False
+    return trial.batches - trial.lesson_began >= most
 
 
 def overtaken(population: Population) -> list[int]:
@@ -72,7 +76,10 @@ def overtaken(population: Population) -> list[int]:
 
 
 def begin_as_graduate(population: Population, member: int) -> None:
-    """Let a member that was just started begin as the graduate that came furthest and failed least, if there is one."""
+    """Let a member that was just started begin as the graduate that came furthest and failed least, if there is one.
+
+    What the graduate does not use is rewired.
+    """
     hopeful = _hopeful(population)
     if not hopeful:
         return
@@ -81,6 +88,8 @@ def begin_as_graduate(population: Population, member: int) -> None:
     trial.parent, trial.lesson, trial.graduate = graduate.trial, graduate.lesson, population.graduates.index(graduate)
     fresh = {name: param[member].detach().clone() for name, param in population.machines.params.items()}
     _begin(population, member, graduate.theta, fresh)
+    rewire(population, member)
+    population.members.remember(member)
 
 
 def count_failure(population: Population, member: int) -> None:

@@ -51,7 +51,8 @@ RECIPES: dict[str, dict] = {
         "entropy": (0.0005, 0.0025),
         "output_scale": (0.6, 1.2),
     },
-    # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon. With
+    # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon, and
+    # those that follow try other wirings of what is not in use: the comparison is one of them. With
     # two READs in a timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a
     # value. With three they read both, and sharpening makes them prefer that. Three timesteps per node would do up to
     # six nodes if the limit were 2 n + 4: one machine learned that.
@@ -68,6 +69,7 @@ RECIPES: dict[str, dict] = {
         "level_threshold": 0.2,
         "restart_after": 200,
         "copies": 0.5,
+        "rewiring": 4.0,
         "sharpening": 12.0,
         "sharpening_error": 0.1,
         "small_memories": 0.2,
@@ -115,6 +117,7 @@ RECIPES: dict[str, dict] = {
         "level_threshold": 0.08,
         "restart_after": 300,
         "copies": 0.5,
+        "rewiring": 4.0,
         "sharpening": 12.0,
         "sharpening_error": 0.2,
         "small_memories": 0.2,

@@ -7,6 +7,7 @@ from nram.evaluate import error_of
 from nram.training.graduates import begin_as_graduate
 from nram.training.members import Members
 from nram.training.population import Population
+from nram.training.rewiring import rewire
 
 __all__ = ["FRUITLESS", "find_donor", "patience", "renew", "stands_out"]
 
@@ -70,7 +71,8 @@ def renew(population: Population, member: int) -> None:
     """Start a member afresh, or as a graduate, or, with probability `copies` and if one stands out, as a copy of it.
 
     A copy has the parameters and Adam's moments that its parent had at its best, since a leader may lose what it had
-    learned; a learning rate near its parent's; and hyperparameters of its own otherwise.
+    learned; a learning rate near its parent's; and hyperparameters of its own otherwise. What its parent does not use
+    is rewired.
     Deviation: the paper's seeds are independent. Copies are population-based training (Jaderberg et al., 2017).
     """
     donor = find_donor(population) if population.config.population.copies else None
@@ -87,3 +89,4 @@ def renew(population: Population, member: int) -> None:
     population.members.learning_rate[member] = trial.learning_rate
     trial.parent, trial.lesson, trial.graduate = parent.number, parent.lesson, parent.graduate
     trial.level, trial.batches, trial.lesson_began = parent.level, parent.batches, parent.lesson_began
+    rewire(population, member)

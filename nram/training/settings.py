@@ -129,7 +129,9 @@ class CurriculumSettings(Group):
         "the train difficulty, fall below this",
     )
     lesson_batches: int | None = setting(
-        None, "a member and its ancestors have so many batches for a lesson; None: any number", low=1
+        None,
+        "a member and its ancestors have so many batches for a lesson, and more while they gain; None: any number",
+        low=1,
     )
     review: float = setting(
         0.5, "share of the examples that come from the lesson before, for members beyond the first", low=0, high=1
@@ -152,6 +154,12 @@ class PopulationSettings(Group):
         "have four times the patience",
         low=0,
         high=1,
+    )
+    rewiring: float = setting(
+        0.0,
+        "a copy, and who begins as a graduate, draws the unused modules' inputs anew, and each prefers one source, by "
+        "up to so much in logits (see `nram.training.rewiring`); 0: they stay as they are",
+        low=0,
     )
     replacement: bool = setting(
         True,
