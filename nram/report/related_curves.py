@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import offset_copy
 
 from nram import tasks
 from nram.experiments.attention_tables import NAMES, choices_of
@@ -15,13 +16,15 @@ __all__ = ["chosen_modules", "error_by_length"]
 
 SHORT = dict(zip(NAMES, ("R", "0", "1", "2", "+1", "+", "-", "-1", "<", "≤", "=", "min", "max", "W"), strict=True))
 OWN, OTHER = "0.93", "#fde9b8"  # colors of the module that the paper has in a place, and of others
+APART = 2.4  # points between two curves that are equal
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
 
 
 def error_by_length(curves: pd.DataFrame) -> Figure:
     """Cell error at every length: a panel per task, every run thin, the median over all runs of a system thick.
 
-    A dotted line marks the longest sequences of training, a gray one the error of a guess.
+    A dotted line marks the longest sequences of training, a gray one the error of a guess. Each system is drawn a
+    little above the last, so that those without an error are all seen.
 
     curves: `nram.experiments.related_tables.related_curves`.
     """
@@ -32,19 +35,22 @@ def error_by_length(curves: pd.DataFrame) -> Figure:
         for place, system in enumerate(systems):
             rows = of_task[of_task["system"] == system]
             style = {"color": COLORS[place % len(COLORS)], "linestyle": DASHES[place % len(DASHES)]}
+            style["transform"] = offset_copy(panel.transData, figure, y=APART * place, units="points")
             for _, run in rows.groupby("seed"):
                 panel.plot(run["length"], run["error"], linewidth=0.6, alpha=0.5, **style)
             median = rows.groupby("length")["error"].median()
-            panel.plot(median.index, median, linewidth=2.6, label=title_of(system).split(",")[0], **style)
+            panel.plot(median.index, median, linewidth=1.8, label=title_of(system).split(",")[0], **style)
         if key in chance_error():
             panel.axhline(chance_error()[key], color="0.5", linewidth=1.0, label="a guess")
         panel.axvline(TRAIN_LENGTH, color="0.2", linestyle=":", label="longest in training")
-        panel.set(title=tasks.get(key).title, xlabel="length")
+        panel.set(title=tasks.get(key).title, xlabel="length", xlim=(0, curves["length"].max() + 1))
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes[0].set_ylim(-0.04, 1.04)
     axes[0].set_ylabel("error (share of cells)")
     axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    handles = axes[0].get_legend_handles_labels()
+    title = "each system drawn a little above the last"
+    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, title=title)
     return figure
 
 
