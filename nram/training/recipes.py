@@ -52,10 +52,10 @@ RECIPES: dict[str, dict] = {
         "output_scale": (0.6, 1.2),
     },
     # Four lessons (`nram.tasks.lessons`) lead to it. Members that fail to learn the next one are given up soon, and
-    # those that follow try other wirings of what is not in use: the comparison is one of them. With
-    # two READs in a timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a
-    # value. With three they read both, and sharpening makes them prefer that. Three timesteps per node would do up to
-    # six nodes if the limit were 2 n + 4: one machine learned that.
+    # those that follow try other wirings of what is not in use: the comparison is one of them. With two READs in a
+    # timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a value. With three
+    # they read both, and sharpening makes them prefer that. Three timesteps per node would do up to six nodes if the
+    # limit were 2 n + 4: one machine learned that.
     "listsearch": {
         "budget_seconds": LONG,
         "repetitions": 3,

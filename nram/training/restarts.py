@@ -77,9 +77,9 @@ def renew(population: Population, member: int) -> None:
     """
     donor = find_donor(population) if population.config.population.copies else None
     population.start(member)
-    begin_as_graduate(population, member)
     trial = population.trial(member)
     if donor is None or donor == member or trial.chance >= population.config.population.copies:
+        begin_as_graduate(population, member)
         return
     parent = population.trial(donor)
     population.members.inherit(member, donor)
