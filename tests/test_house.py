@@ -19,6 +19,7 @@ ROOMS = (
     "program",
     "model",
     "evaluate",
+    "annealing",
     "training",
     "related",
     "experiments",

@@ -63,6 +63,7 @@ MARGINAL = {"loss": "marginal"}
 NOISE = {"with noise": {}, "no noise": {"noise_scale": 0.0}}
 
 BEYOND = ("permutation", "listsearch", "merge", "walkbst")  # their recipes add something to the paper's
+DESCENT = {"annealing": 0, "restarts": False}  # seeds of gradient descent, without copies
 PAPERS = {"lessons": False, "sharpening": 1.0, "sharpening_error": None, "curriculum": True}
 
 BIASES = {f"bias {bias}": float(bias) for bias in (0, 2, 5)}  # of attention over modules, towards the paper's order
@@ -109,21 +110,21 @@ STUDIES: dict[str, dict] = {
         "about": "The two controllers of the paper, each seed with hyperparameters drawn from the recipe's bounds",
         "batches": 1000,
         "drawn": True,
-        "settings": {task: {"task": task, "restarts": False} for task in (*EASY, "listk")},
+        "settings": {task: {"task": task} | DESCENT for task in (*EASY, "listk")},
         "variants": {"mlp": {"controller": "mlp"}, "lstm": {"controller": "lstm"}},
     },
     "recipes": {
         "about": "The paper's recipe, and what ours adds to it, on the tasks where it does: seeds without copies",
         "batches": 3000,
         "drawn": True,
-        "settings": {task: {"task": task, "restarts": False} for task in BEYOND},
+        "settings": {task: {"task": task} | DESCENT for task in BEYOND},
         "variants": {"the paper's": PAPERS, "ours": {}},
     },
     "lessons": {
         "about": "Our recipe with and without lessons: seeds without copies",
         "batches": 3000,
         "drawn": True,
-        "settings": {task: {"task": task, "restarts": False} for task in ("listsearch", "walkbst")},
+        "settings": {task: {"task": task} | DESCENT for task in ("listsearch", "walkbst")},
         "variants": {"with lessons": {}, "without lessons": {"lessons": False}},
     },
     "attention": {

@@ -72,8 +72,11 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _beyond_paper(settings: pd.Series) -> str:
     """What a run's settings add to the paper's recipe, in words; "" for nothing."""
+    lessons = settings.get("lessons") in (True,) and settings["task"] in WITH_LESSONS
+    if settings.get("annealing", 0) > 0:
+        return "lessons, annealing" if lessons else "annealing"
     additions = {
-        "lessons": settings.get("lessons") in (True,) and settings["task"] in WITH_LESSONS,
+        "lessons": lessons,
         "copies": settings.get("copies", 0) > 0,
         "rewiring": settings.get("rewiring", 0) > 0,
         "sharpening": settings.get("sharpening", 1) > 1,

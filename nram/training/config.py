@@ -13,6 +13,7 @@ from nram import kernels, tasks
 from nram.training.recipes import RECIPES
 from nram.training.schema import Group, documented, flat_name, groups_of, setting, settings_of
 from nram.training.settings import (
+    AnnealingSettings,
     BudgetSettings,
     CurriculumSettings,
     DrawSettings,
@@ -26,6 +27,7 @@ from nram.training.settings import (
 
 __all__ = ["TrainConfig", "default_extra_cells", "task_of"]
 
+TABLE_REGISTERS = 8  # of a machine that is annealed: its table has 2^R circuits
 VECTOR = 16  # cells of a vector of the fused CPU kernel
 REMOVED = ("history_seconds",)  # removed settings that changed nothing; ignored in old config.json files
 # Former settings that are constants now. config.json keeps them, so the hashes of earlier runs hold; other values are
@@ -59,6 +61,7 @@ class TrainConfig(Group):
     optimizer: OptimizerSettings = OptimizerSettings()
     curriculum: CurriculumSettings = CurriculumSettings()
     population: PopulationSettings = PopulationSettings()
+    annealing: AnnealingSettings = AnnealingSettings()
     verification: VerificationSettings = VerificationSettings()
     polish: PolishSettings = PolishSettings()
 
@@ -104,6 +107,7 @@ class TrainConfig(Group):
         examples, start = self.examples, self.curriculum.start_difficulty
         if None in (start, examples.train_difficulty, examples.num_cells, examples.limit_slope, examples.limit_offset):
             raise ValueError(f"{self.task!r} is not one of the ten tasks: make its settings with TrainConfig.for_task")
+        self._check_annealing()
         low, high = self.draws.entropy
         if high > 0 and low <= 0:
             raise ValueError("entropy is drawn log-uniformly: both bounds must be above 0, or both 0 for no bonus")
@@ -123,6 +127,19 @@ class TrainConfig(Group):
             raise ValueError(
                 f"{self.task} at difficulty {hardest} needs at least {needed} cells, not {examples.num_cells}"
             )
+
+    def _check_annealing(self) -> None:
+        if not self.annealing.patience:
+            return
+        if self.machine.controller != "mlp" or self.machine.num_registers > TABLE_REGISTERS:
+            raise ValueError(
+                f"annealing is of tables: the controller must be an mlp with at most {TABLE_REGISTERS} registers"
+            )
+        if not self.population.replacement:
+            raise ValueError("annealing has no trials that are independent of others: set annealing=0")
+        first, hardest = self.annealing.start, self.examples.train_difficulty
+        if first is not None and first > hardest:
+            raise ValueError(f"annealing_start must not lie above the train difficulty {hardest}, as {first} does")
 
     @classmethod
     def for_task(cls, task: str | tasks.Task, **settings) -> "TrainConfig":

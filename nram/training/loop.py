@@ -10,8 +10,10 @@ import torch
 from tqdm import tqdm
 
 from nram import kernels, tasks
+from nram.annealing.table import warm_up
 from nram.model import Machine
 from nram.training import status
+from nram.training.annealing import Annealing
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, examine, is_overdue, overtaken
@@ -70,7 +72,12 @@ def train(
     would have without the interruption. The caller removes it. What happened after the last save happens again, so
     on_trial may be called twice for a trial. Raises ValueError for a checkpoint that cannot be used, `files.Busy` if
     another process trains there, OSError if the state cannot be saved.
+
+    With `annealing` there is no population: see `nram.training.annealing`. left_out, make_population and on_check
+    belong to populations.
     """
+    if config.annealing.patience and (left_out or make_population is not Population):
+        raise ValueError("annealing has no population: set annealing=0 to choose trials or a variant of the machine")
     with contextlib.ExitStack() as stack:
         stack.enter_context(kernels.narrow_pytorch())
         if checkpoint:
@@ -81,8 +88,13 @@ def train(
             status.tell("compiling the kernels, once")
         kernels.warm_up(config.kernel, config.device)
         bar.set_description(config.task)
-        training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out, make_population)
-        training.on_check, training.on_trial = on_check, on_trial
+        if config.annealing.patience:
+            warm_up()
+            training = Annealing(config, task_of(config, task), bar, checkpoint, first_trial)
+        else:
+            training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out, make_population)
+            training.on_check = on_check
+        training.on_trial = on_trial
         return training.run()
 
 

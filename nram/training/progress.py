@@ -6,7 +6,7 @@ from nram.training import status
 from nram.training.config import TrainConfig
 from nram.training.population import Population
 
-__all__ = ["most_advanced", "progress_row", "progress_text", "tell_progress"]
+__all__ = ["most_advanced", "progress_row", "progress_text", "tell_progress", "tell_row"]
 
 
 def most_advanced(population: Population) -> int:
@@ -48,18 +48,23 @@ def tell_progress(stage: str, population: Population, batches: int, seconds: flo
 
     stage: "training" or "polishing".
     """
-    config, row = population.config, progress_row(population, batches, seconds)
+    row = progress_row(population, batches, seconds)
+    tell_row(stage, population.config, row, population.last_stage, population.hardest(row["lessons"]))
+
+
+def tell_row(stage: str, config: TrainConfig, row: dict, lessons: int, hardest: int | None = None) -> None:
+    """Tell a row of the history. hardest: the highest level at its lesson, if that is not the train difficulty."""
     per_trial = None if config.population.replacement else config.population.trial_batches
     status.tell(
         stage,
-        seconds=seconds,
+        seconds=row["seconds"],
         budget_seconds=config.budget.seconds,
-        batches=batches,
+        batches=row["batch"],
         budget_batches=config.budget.batches or per_trial,
         lesson=row["lessons"],
-        lessons=population.last_stage,
+        lessons=lessons,
         level=row["best_level"],
-        hardest=max(row["best_level"], population.hardest(row["lessons"])),
+        hardest=max(row["best_level"], hardest or config.examples.train_difficulty),
         error=row["best_error"],
         started=row["members_started"],
         solved=row["members_solved"],

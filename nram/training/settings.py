@@ -170,6 +170,38 @@ class PopulationSettings(Group):
 
 
 @documented
+class AnnealingSettings(Group):
+    """Annealing instead of gradient descent (`nram.training.annealing`)."""
+
+    patience: int = setting(
+        0,
+        "batches without a gain after which an attempt of annealing is given up; 0: gradient descent, no annealing",
+        flat="annealing",
+        low=0,
+    )
+    temperature: float = setting(
+        0.007,
+        "what makes the mean error larger by this is taken with probability 1 / e",
+        flat="annealing_temperature",
+        low=0,
+    )
+    cases: int = setting(48, "cases in a batch of annealing", flat="annealing_cases", low=1)
+    start: int | None = setting(
+        None, "the first level of every lesson; None: as in gradient descent", flat="annealing_start", low=1
+    )
+    threshold: float = setting(
+        0.2, "the level rises when the moving error of a batch's cases falls below this", flat="annealing_threshold"
+    )
+    prefix: float = setting(
+        0.0,
+        "weight in the error of the share of output cells from the first wrong one on, beside the share of wrong ones",
+        flat="annealing_prefix",
+        low=0,
+        high=1,
+    )
+
+
+@documented
 class VerificationSettings(Group):
     """When a member counts as solved."""
 

@@ -1,0 +1,348 @@
+"""Annealing: a random search over tables of circuits, lesson after lesson, and a controller that learns its outcome.
+
+An attempt starts with a random circuit. A chain of changes lowers the error on cases of its lesson and level, which are
+drawn anew every `PROPOSALS` changes (see `nram.annealing`). Its level rises as a member's does. When the table makes no
+error on fresh cases of all sizes of training it has learned the lesson, and the next begins from there. At the task
+itself a controller learns the table, and the machine is verified as any candidate is.
+Deviation: the paper trains by gradient descent alone. Nothing here descends the gradient of the machine's cost. It sees
+what that sees: input-output pairs of the sizes of training.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from nram import tasks
+from nram.annealing.table import Cases, Table
+from nram.annealing.teach import teach
+from nram.machine.circuit import Layout
+from nram.machine.controller import make_controller
+from nram.model import Machine
+from nram.training import status
+from nram.training.checkpoint import Checkpoint
+from nram.training.config import TrainConfig
+from nram.training.progress import progress_text, tell_row
+from nram.training.result import TrainResult
+from nram.training.trial import Trial
+from nram.training.verification import Verification, verify
+
+__all__ = ["Annealing"]
+
+PROPOSALS = 1000  # of the chain on the same cases: what a batch is here
+GROUPS = 3  # groups of a batch's cases, each in memories of one size; the last in small ones
+REVIEW = 1 / 3  # share of cases from the lesson before
+DECAY = 0.8  # of the moving error, per batch
+GAIN = 0.01  # smallest drop of the moving error that counts as progress
+LEARNED_CASES = 500  # fresh cases that a learned table knows
+LEAST_PROPOSALS = 100  # between two looks at whether it does
+TRIES = 8  # attempts at a lesson from the same table in vain, after which it is dropped
+HISTORY_EVERY = 50  # batches between two rows of the history
+SAVE_SECONDS = 10.0  # between two saves
+NAME = "annealing"  # of the state in a checkpoint
+SAVED = ("batches", "history", "lowest_error", "since_gain", "started_at", "stopped_by")  # numbers, text, None
+
+
+@dataclasses.dataclass
+class Graduate:
+    """A table that learned some lessons, the trial that did, and how many attempts from there were in vain."""
+
+    table: Table
+    trial: Trial
+    failed: int = 0
+
+
+class Annealing:
+    """A training by annealing under way; see `nram.training.loop.train` for its arguments."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        task: tasks.Task,
+        bar: tqdm,
+        checkpoint: Checkpoint | None = None,
+        first_trial: int = 0,
+    ):
+        self.config, self.task, self.bar, self.checkpoint = config, task, bar, checkpoint
+        self.stages = task.stages if config.curriculum.lessons else task.stages[-1:]
+        self.layout = Layout(config.machine.num_registers, config.machine.repetitions)
+        self.on_trial: Callable | None = None
+        self.first_trial = first_trial
+        self.trials: list[Trial] = []
+        self.graduate: Graduate | None = None
+        self.best: tuple[Machine, Verification] | None = None
+        self.history: list[dict] = []
+        self.batches, self.stopped_by = 0, None
+        self.earlier_seconds, self.resumed, self.started_at = 0.0, 0, time.time()
+        self.began = time.monotonic()
+        self.next_save = self.began
+        if not self.resume():
+            self.begin()
+        self.save()  # fails here, before training, if the folder cannot be written
+
+    def run(self) -> TrainResult:
+        """Anneal until a machine is solved or the budget is gone."""
+        try:
+            while self.stopped_by is None:
+                self.step()
+        except KeyboardInterrupt:
+            self.stopped_by = "interrupt"
+            self.checkpoint = None  # the next call resumes from the last save
+        self.bar.close()
+        return self.result()
+
+    def seconds(self) -> float:
+        """Seconds of training, those of earlier processes included."""
+        return self.earlier_seconds + time.monotonic() - self.began
+
+    # Attempts
+
+    @property
+    def trial(self) -> Trial:
+        return self.trials[-1]
+
+    def begin(self) -> None:
+        """Begin an attempt: from the last graduate, or with a random circuit."""
+        number = self.first_trial + len(self.trials)
+        nan = math.nan
+        trial = Trial(number, nan, nan, nan, nan, nan, nan)
+        if self.graduate is None:
+            self.table = Table.random(self.layout, np.random.default_rng((self.config.seed, number)))
+        else:
+            parent = self.graduate.trial
+            self.table = self.graduate.table.copy()
+            trial.parent, trial.lesson, trial.batches = parent.number, parent.lesson, parent.batches
+        self.trials.append(trial)
+        self.begin_lesson()
+
+    def begin_lesson(self) -> None:
+        """Start at the first level of the trial's lesson."""
+        lessons, lesson = self.task.lessons, self.trial.lesson
+        first = lessons[lesson].start if lesson < self.last_stage else None
+        self.rise(max(first or 0, self.config.annealing.start or self.config.curriculum.start_difficulty))
+
+    def rise(self, level: int) -> None:
+        """Put the trial at a level. Its moving error starts anew."""
+        trial = self.trial
+        trial.level, trial.error = level, 1.0
+        trial.rises += f"{level}@{trial.batches} "
+        self.lowest_error, self.since_gain = 1.0, 0
+
+    @property
+    def last_stage(self) -> int:
+        """The index of the task itself in `stages`."""
+        return len(self.stages) - 1
+
+    @property
+    def at_the_top(self) -> bool:
+        """Whether the level is the highest."""
+        return self.trial.level >= self.config.examples.train_difficulty
+
+    # Batches
+
+    def step(self) -> None:
+        """One batch: `PROPOSALS` steps of the chain on fresh cases, and what is due after it."""
+        trial, settings = self.trial, self.config.annealing
+        self.batches, trial.batches = self.batches + 1, trial.batches + 1
+        seed = hash((self.config.seed, trial.number, trial.batches))
+        generator = torch.Generator().manual_seed(seed % 2**62)
+        cases = self.draw(settings.cases, trial.level, generator)
+        prefix, temperature = settings.prefix, settings.temperature
+        shared = {"prefix": prefix, "temperature": temperature, "seed": seed % 2**32}
+        before, after = self.table.anneal(cases, proposals=PROPOSALS, until_right=self.at_the_top, **shared)
+        trial.error = DECAY * trial.error + (1 - DECAY) * before
+        self.bar.update()
+        if self.at_the_top and after < 1e-9 and self.has_learned(generator):
+            self.pass_lesson(generator)
+        elif trial.error < settings.threshold and not self.at_the_top:
+            self.rise(trial.level + 1)
+        elif trial.error < self.lowest_error - GAIN:
+            self.lowest_error, self.since_gain = trial.error, 0
+        else:
+            self.since_gain += 1
+            if self.since_gain >= settings.patience:
+                self.give_up()
+        self.report()
+
+    def draw(self, count: int, level: int, generator: torch.Generator) -> Cases:
+        """Fresh cases of the trial's lesson up to a level, and some of the lesson before, up to the train difficulty.
+
+        A third lies in memories as small as a random level allows, the others in larger ones.
+        """
+        examples, low, lesson = self.config.examples, self.task.min_difficulty, self.trial.lesson
+
+        def uniform(low: int, high: int, count: int = 1) -> torch.Tensor:
+            return torch.randint(low, high + 1, (count,), generator=generator)
+
+        batches = []
+        reviewed = round(count * REVIEW) if lesson > 0 else 0
+        for stage, share, top in ((lesson, count - reviewed, level), (lesson - 1, reviewed, examples.train_difficulty)):
+            for group, size in enumerate(_split(share, GROUPS)):
+                hardest = int(uniform(low, top)) if group == GROUPS - 1 else top
+                num_cells = self.task.smallest_memory(hardest) + int(uniform(0, examples.extra_cells))
+                if size:
+                    batches.append(self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator))
+        return Cases.of(batches)
+
+    def has_learned(self, generator: torch.Generator) -> bool:
+        """Whether the table is right in fresh cases of its lesson, at all levels of training."""
+        return self.table.wrong(self.draw(LEARNED_CASES, self.config.examples.train_difficulty, generator)) == 0
+
+    def pass_lesson(self, generator: torch.Generator) -> None:
+        """Begin the next lesson. At the task itself: see whether the machine is solved, and go on if it is not."""
+        trial = self.trial
+        if trial.lesson < self.last_stage:
+            trial.lesson += 1
+            self.graduate = Graduate(self.table.copy(), dataclasses.replace(trial))
+            self.begin_lesson()
+        elif self.consider(generator):
+            self.close("solved")
+            if not self.config.population.keep_going:
+                self.stopped_by = "solved"
+                return
+            self.graduate = None
+            self.begin()
+
+    def consider(self, generator: torch.Generator) -> bool:
+        """Let a controller learn the table, verify the machine, keep it if it is the best so far. Is it solved?"""
+        size, trial = self.config.machine, self.trial
+        controller = make_controller(size.controller, self.layout, size.hidden)
+        params = teach(self.table, controller, generator)
+        machine = self.machine(params)
+        found = verify(machine, self.task, self.config, seed=generator.initial_seed())
+        trial.fuzzy_error, trial.discretized_error = found.fuzzy_error, found.discretized_error
+        trial.solved = found.solved
+        if self.best is None or found.rank < self.best[1].rank:
+            self.best = machine, found
+        return found.solved
+
+    def machine(self, params: dict[str, torch.Tensor]) -> Machine:
+        """The machine with these parameters."""
+        size = self.config.machine
+        return Machine(self.task.key, size.num_registers, size.repetitions, size.controller, size.hidden, params)
+
+    def give_up(self) -> None:
+        """End the attempt, and begin another."""
+        self.close("restarted")
+        if self.graduate is not None:
+            self.graduate.failed += 1
+            if self.graduate.failed >= TRIES:
+                self.graduate = None
+        self.begin()
+
+    def close(self, ended: str) -> None:
+        """End the trial."""
+        trial = self.trial
+        trial.ended, trial.seconds = ended, self.seconds()
+        if self.on_trial is not None:
+            self.on_trial(trial, self.best[0] if trial.solved else None)
+
+    # Reports, and the end
+
+    def report(self) -> None:
+        """What is due after a batch: a row of the history, the status, a save; the end of the budget."""
+        budget, seconds = self.config.budget, self.seconds()
+        if self.batches % HISTORY_EVERY == 0:
+            self.history.append(self.progress_row())
+            self.bar.set_description(progress_text(self.history[-1], self.config))
+        if status.is_due():
+            tell_row("training", self.config, self.progress_row(), self.last_stage)
+        if self.stopped_by is None and (
+            seconds >= budget.seconds or (budget.batches is not None and self.batches >= budget.batches)
+        ):
+            self.stopped_by = "budget"
+        if time.monotonic() >= self.next_save:
+            self.save()
+
+    def progress_row(self) -> dict:
+        """A row of the history, with the columns that `nram.training.progress.progress_row` has."""
+        trial = self.trial
+        return {
+            "batch": self.batches,
+            "seconds": self.seconds(),
+            "lessons": trial.lesson,
+            "best_level": trial.level,
+            "best_error": trial.error,
+            "members_started": sum(each.parent < 0 for each in self.trials),
+            "members_solved": sum(each.solved for each in self.trials),
+            "levels": f"{trial.level}:1",
+        }
+
+    def result(self) -> TrainResult:
+        """Close the trial that runs. If nothing was verified, verify the table as it is."""
+        self.save()
+        if self.stopped_by != "solved":
+            if self.best is None:
+                self.consider(torch.Generator().manual_seed(self.config.seed))
+            self.close(self.stopped_by)
+        self.history.append(self.progress_row())
+        machine, verification = self.best
+        return TrainResult(
+            machine=machine,
+            config=self.config,
+            solved=verification.solved,
+            stopped_by=self.stopped_by,
+            verification=verification,
+            history=pd.DataFrame(self.history),
+            trials=pd.DataFrame([trial.row() for trial in self.trials]),
+            batches=self.batches,
+            seconds=self.seconds(),
+            earlier_seconds=self.earlier_seconds,
+            resumed=self.resumed,
+            started_at=self.started_at,
+        )
+
+    # Checkpoints
+
+    def save(self) -> None:
+        """Save all that changes, so that another process can resume."""
+        if self.checkpoint is None:
+            return
+        self.next_save = time.monotonic() + SAVE_SECONDS
+        graduate, tensors = self.graduate, {}
+        for name, table in (("table", self.table), ("graduate", graduate and graduate.table)):
+            if table is not None:
+                tensors[f"{name}.sources"] = torch.from_numpy(table.sources)
+                tensors[f"{name}.stops"] = torch.from_numpy(table.stops)
+        if self.best is not None:
+            tensors |= {f"best.{name}": value for name, value in self.best[0].params.items()}
+        state = {name: getattr(self, name) for name in SAVED}
+        state["trials"] = [dataclasses.asdict(trial) for trial in self.trials]
+        state["graduate"] = graduate and {"trial": dataclasses.asdict(graduate.trial), "failed": graduate.failed}
+        state["best"] = self.best and dataclasses.asdict(self.best[1])
+        state |= {"seconds": self.seconds(), "resumed": self.resumed}
+        self.checkpoint.save(NAME, tensors, state)
+
+    def resume(self) -> bool:
+        """Continue from what was saved. Whether anything was."""
+        saved = self.checkpoint.load(NAME) if self.checkpoint else None
+        if saved is None:
+            return False
+        tensors, state = saved
+
+        def table(name: str) -> Table:
+            return Table(self.layout, tensors[f"{name}.sources"].numpy(), tensors[f"{name}.stops"].numpy())
+
+        for name in SAVED:
+            setattr(self, name, state[name])
+        self.trials = [Trial(**each) for each in state["trials"]]
+        self.table = table("table")
+        if state["graduate"]:
+            graduate = state["graduate"]
+            self.graduate = Graduate(table("graduate"), Trial(**graduate["trial"]), graduate["failed"])
+        if state["best"]:
+            params = {name.removeprefix("best."): each for name, each in tensors.items() if name.startswith("best.")}
+            self.best = self.machine(params), Verification(**state["best"])
+        self.earlier_seconds, self.resumed = state["seconds"], state["resumed"] + 1
+        self.bar.update(self.batches)
+        return True
+
+
+def _split(count: int, parts: int) -> list[int]:
+    """A count in nearly equal parts."""
+    return [count * (part + 1) // parts - count * part // parts for part in range(parts)]

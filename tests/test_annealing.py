@@ -1,0 +1,255 @@
+"""Annealing: the chain on integers is the discretized machine, and training by it sees what all training sees."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nram import tasks
+from nram.annealing import chain
+from nram.annealing import teach as teaching
+from nram.annealing.table import Cases, Table
+from nram.annealing.teach import teach
+from nram.machine.circuit import Layout
+from nram.machine.controller import make_controller
+from nram.model import Machine
+from nram.program import from_machine
+from nram.training import annealing, train
+from nram.training.annealing import Annealing
+from nram.training.checkpoint import Checkpoint
+from nram.training.config import TrainConfig
+from nram.training.population import Population
+
+LAYOUT = Layout(num_registers=3, repetitions=2)
+LESSONS = {"annealing": 6, "annealing_start": 3, "annealing_threshold": 0.3}  # gives up early
+CHAIN = {"prefix": 0.25, "temperature": 0.01, "proposals": 2000, "until_right": False}
+SMALL = {"train_difficulty": 4, "annealing": 100, "verify_cases": 100, "budget_seconds": 100.0}
+QUIET = {"progress": False}
+
+
+def varied_table(seed):
+    """A random table whose circuits differ from pattern to pattern, one of which stops."""
+    rng, table = np.random.default_rng(seed), Table.random(LAYOUT, np.random.default_rng(seed))
+    for slot, each in enumerate(LAYOUT.slots):
+        for pattern in range(0, len(table.stops), 2):
+            table.sources[pattern, slot] = rng.integers(each.width)
+    table.stops[rng.integers(len(table.stops))] = True
+    return table
+
+
+def drawn(key, difficulties, seed=0):
+    """A batch of each difficulty, in memories of its own size."""
+    task, generator = tasks.get(key), torch.Generator().manual_seed(seed)
+    return [task.sample(torch.full((12,), each), task.smallest_memory(each) + 2, generator) for each in difficulties]
+
+
+def as_machine(table, hidden=24):
+    controller = make_controller("mlp", LAYOUT, hidden)
+    params = teach(table, controller, torch.Generator().manual_seed(1))
+    return Machine("copy", LAYOUT.num_registers, LAYOUT.repetitions, "mlp", hidden, params)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_taught_machine_does_what_its_table_does(seed):
+    """Discretized by the definition, in every pattern; and fuzzy, because it is sharp."""
+    table, batches = varied_table(seed), drawn("reverse", (1, 4, 9))
+    machine = as_machine(table)
+    patterns = torch.arange(8)[:, None] >> torch.arange(3) & 1
+    outputs, _ = machine.controller.step(machine.machines.params, patterns[None].float(), ())
+    assert LAYOUT.argmax(outputs[0, :, :-1]).tolist() == table.sources.tolist()
+    assert (outputs[0, :, -1] >= 0).tolist() == table.stops.tolist()
+    for weights in LAYOUT.softmax(outputs[0, :, :-1]):
+        assert weights.amax(-1).min() == 1
+    for batch in batches:
+        fuzzy, discretized = (each.run(batch.memory, batch.limit) for each in (machine, machine.discretize()))
+        assert torch.equal(fuzzy, discretized)
+        wrong = ((discretized != batch.target) & batch.mask).any(1).sum().item()
+        assert table.wrong(Cases.of([batch])) == wrong
+    together = sum(table.wrong(Cases.of([batch])) for batch in batches)
+    assert table.wrong(Cases.of(batches)) == together > 0
+
+
+def test_a_controller_that_is_too_small_is_named(monkeypatch):
+    monkeypatch.setattr(teaching, "STEPS", 50)
+    with pytest.raises(ValueError, match="1 hidden units did not learn a table of 8 circuits"):
+        as_machine(varied_table(0), hidden=1)
+
+
+def test_the_error_counts_wrong_cells_and_those_from_the_first_wrong_one_on():
+    memory, target = np.array([7, 1, 9, 3, 4, 9]), np.array([0, 1, 2, 3, 4, 0])
+    mask = np.array([False, True, True, True, True, True])
+    share = chain._error(memory, target, mask, 5, 0.0), chain._error(memory, target, mask, 5, 1.0)
+    assert share == (1 / 4, 3 / 4)
+    assert chain._error(memory, target, mask, 5, 0.5) == 1 / 2
+
+
+def test_the_chain_reports_the_error_it_leaves_and_cold_it_never_rises():
+    table, cases = varied_table(1), Cases.of(drawn("copy", (3, 6)))
+    errors = []
+    for seed in range(5):
+        errors += table.anneal(cases, seed=seed, **CHAIN | {"temperature": 0.0})
+    assert errors == pytest.approx(sorted(errors, reverse=True), abs=1e-6) and errors[0] > errors[-1]
+    assert errors[1::2][:-1] == pytest.approx(errors[2::2])
+
+
+def test_the_chain_ends_where_all_is_right():
+    """Nothing changes in a table that makes no error."""
+    table, cases = varied_table(1), Cases.of(drawn("copy", (3, 6)))
+    right = replace(cases, mask=cases.target == -1)
+    right.mask[:, 0], right.target[:, 0] = True, right.memory[:, 0]
+    idle = Table(LAYOUT, np.zeros_like(table.sources), np.ones_like(table.stops))  # WRITEs r1 = 0 to cell r1 = 0
+    right.target[:, 0] = 0
+    before = idle.copy()
+    assert idle.anneal(right, seed=1, **CHAIN | {"until_right": True}) == (0, 0)
+    assert np.array_equal(idle.sources, before.sources) and np.array_equal(idle.stops, before.stops)
+    idle.anneal(right, seed=1, **CHAIN)
+    assert not np.array_equal(idle.sources, before.sources)
+
+
+SCRIPT = """
+import hashlib, sys
+sys.path.insert(0, "tests")
+from test_annealing import *
+print(digest())
+"""
+
+
+def digest():
+    """What some hundred steps of the chain leave."""
+    table = varied_table(2)
+    errors = [
+        float(each) for each in table.anneal(Cases.of(drawn("copy", (2, 3))), seed=5, **CHAIN | {"proposals": 300})
+    ]
+    return hashlib.sha256(table.sources.tobytes() + table.stops.tobytes() + repr(errors).encode()).hexdigest()
+
+
+@pytest.mark.slow
+def test_the_compiled_chain_is_the_one_that_is_written():
+    """Python itself, without Numba's compiler, takes the same steps."""
+    uncompiled = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    found = subprocess.run([sys.executable, "-c", SCRIPT], env=uncompiled, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == digest()
+
+
+def test_a_task_is_solved_by_annealing():
+    config = TrainConfig.for_task("copy", seed=3, **SMALL)
+    result = train(config, **QUIET)
+    assert result.solved and result.stopped_by == "solved" and result.verification.exact
+    assert result.trials["solved"].sum() == 1 and result.trials["ended"].iloc[-1] == "solved"
+    assert result.trials["learning_rate"].isna().all()  # nothing of the kind is drawn
+    assert result.history["batch"].iloc[-1] == result.batches == result.trials["batches"].sum()
+    again = train(config, **QUIET)
+    assert all(torch.equal(value, again.machine.params[name]) for name, value in result.machine.params.items())
+    assert from_machine(result.machine).circuits
+
+
+def test_annealing_goes_from_lesson_to_lesson():
+    """Those that follow a graduate are copies of its trial, and count its batches as theirs."""
+    config = TrainConfig.for_task("listsearch", seed=1, **LESSONS, budget_batches=200)
+    trials = train(config, **QUIET).trials
+    copies = trials[trials["parent"] >= 0]
+    assert len(copies) and (copies["lesson"] > 0).all() and trials["ended"].iloc[-1] == "budget"
+    for _, copy in copies.iterrows():
+        parent = trials[trials["trial"] == copy["parent"]].iloc[0]
+        assert copy["lesson"] >= parent["lesson"] > 0 and copy["batches"] > 0
+
+
+def test_it_draws_from_lessons_and_sizes_of_training_alone(monkeypatch):
+    """The verification too. The memories are those that training has."""
+    seen = []
+    sample = tasks.Task.sample
+
+    def spy(self, difficulty, num_cells, generator=None):
+        seen.append((self.generate, int(difficulty.max()), num_cells))
+        return sample(self, difficulty, num_cells, generator)
+
+    monkeypatch.setattr(tasks.Task, "sample", spy)
+    config = TrainConfig.for_task("listsearch", seed=1, **LESSONS, budget_batches=120)
+    train(config, **QUIET)
+    generators, difficulties, cells = zip(*seen, strict=True)
+    assert set(generators) <= {each.generate for each in tasks.get("listsearch").stages}
+    assert max(difficulties) <= config.examples.train_difficulty
+    assert max(cells) <= config.examples.num_cells + config.examples.extra_cells
+
+
+def test_levels_rise_one_by_one_and_bound_what_is_drawn():
+    config = TrainConfig.for_task("copy", seed=1, annealing=50, annealing_start=2, budget_batches=200)
+    levels = [int(each.partition("@")[0]) for each in train(config, **QUIET).trials["rises"].iloc[0].split()]
+    assert levels == list(range(2, 2 + len(levels)))
+
+
+def test_it_keeps_going_if_asked():
+    result = train(TrainConfig.for_task("access", seed=1, **SMALL, keep_going=True, budget_batches=60), **QUIET)
+    assert result.trials_solved > 1 and result.stopped_by == "budget" and result.solved
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("at", (1, 150))
+def test_a_killed_annealing_ends_as_an_undisturbed_one(tmp_path, monkeypatch, at):
+    config = TrainConfig.for_task("listsearch", seed=1, **LESSONS, budget_batches=200)
+    expected = train(config, **QUIET)
+    checkpoint = Checkpoint(tmp_path / "checkpoint", config.to_dict())
+    step = Annealing.step
+
+    def killed(self):
+        if self.batches == at:
+            raise Killed
+        step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(annealing, "SAVE_SECONDS", 0.05)
+        patch.setattr(Annealing, "step", killed)
+        with pytest.raises(Killed):
+            train(config, checkpoint=checkpoint, **QUIET)
+    found = train(config, checkpoint=checkpoint, **QUIET)
+    assert found.resumed == 1 and found.batches == expected.batches
+    for name in ("trials", "history"):
+        frames = (getattr(each, name).drop(columns="seconds") for each in (found, expected))
+        assert next(frames).equals(next(frames))
+    assert all(torch.equal(value, found.machine.params[name]) for name, value in expected.machine.params.items())
+
+
+def test_ctrl_c_returns_the_best_so_far(monkeypatch):
+    step = Annealing.step
+
+    def interrupted(self):
+        if self.batches == 20:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(Annealing, "step", interrupted)
+    result = train(TrainConfig.for_task("merge", annealing=100), **QUIET)
+    assert result.stopped_by == "interrupt" and not result.solved and result.trials["ended"].tolist() == ["interrupt"]
+    assert result.machine is not None and result.verification.discretized_error > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"controller": "lstm"}, "must be an mlp"),
+        ({"num_registers": 9}, "at most 8 registers"),
+        ({"replacement": False}, "set annealing=0"),
+        ({"annealing_start": 99}, "annealing_start must not lie above the train difficulty 15"),
+        ({"annealing_temperature": -1}, "annealing_temperature"),
+        ({"annealing_prefix": 1.5}, "annealing_prefix"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.for_task("copy", **{"annealing": 10, **settings})
+
+
+def test_a_population_is_not_annealed():
+    config = TrainConfig.for_task("copy", annealing=10)
+    with pytest.raises(ValueError, match="annealing has no population"):
+        train(config, **QUIET, left_out=[1])
+    with pytest.raises(ValueError, match="annealing has no population"):
+        train(config, **QUIET, make_population=lambda *arguments: Population(*arguments))
