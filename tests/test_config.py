@@ -47,7 +47,7 @@ HASHES = {
     "swap": "16a1ec2735",
     "permutation": "7863fc9d72",
     "listk": "ae21992750",
-    "listsearch": "fa421eb4cb",
+    "listsearch": "07d8387e4f",
     "merge": "a115716987",
     "walkbst": "4baaf0520f",
 }

@@ -25,9 +25,11 @@ MEASURES = ["train_complexity", "train_error", "generalization", "discretization
 
 def training_summary(result: TrainResult) -> str:
     """How a training went, in a sentence."""
+    config = result.config
+    of = "of annealing" if config.annealing.patience else f"of {config.population.size} machines"
     return (
         f"{'Solved' if result.solved else 'Not solved'} after {result.seconds:.0f} s and {result.batches} batches "
-        f"of {result.config.population.size} machines{' (interrupted)' if result.stopped_by == 'interrupt' else ''}; "
+        f"{of}{' (interrupted)' if result.stopped_by == 'interrupt' else ''}; "
         f"{result.seeds_started} seeds started, {result.trials_solved} solved."
     )
 

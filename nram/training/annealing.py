@@ -40,15 +40,14 @@ REVIEW = 1 / 3  # share of cases from the lesson before
 DECAY = 0.8  # of the moving error, per batch
 GAIN = 0.01  # smallest drop of the moving error that counts as progress
 LEARNED_CASES = 500  # fresh cases that a learned table knows
-LEAST_PROPOSALS = 100  # between two looks at whether it does
-TRIES = 8  # attempts at a lesson from the same table in vain, after which it is dropped
+TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
 HISTORY_EVERY = 50  # batches between two rows of the history
 SAVE_SECONDS = 10.0  # between two saves
 NAME = "annealing"  # of the state in a checkpoint
 SAVED = ("batches", "history", "lowest_error", "since_gain", "started_at", "stopped_by")  # numbers, text, None
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Graduate:
     """A table that learned some lessons, the trial that did, and how many attempts from there were in vain."""
 
@@ -74,7 +73,7 @@ class Annealing:
         self.on_trial: Callable | None = None
         self.first_trial = first_trial
         self.trials: list[Trial] = []
-        self.graduate: Graduate | None = None
+        self.graduates: list[Graduate] = []  # each learned a lesson more than the one before
         self.best: tuple[Machine, Verification] | None = None
         self.history: list[dict] = []
         self.batches, self.stopped_by = 0, None
@@ -107,15 +106,15 @@ class Annealing:
         return self.trials[-1]
 
     def begin(self) -> None:
-        """Begin an attempt: from the last graduate, or with a random circuit."""
+        """Begin an attempt: from the graduate that came furthest, or with a random circuit."""
         number = self.first_trial + len(self.trials)
         nan = math.nan
         trial = Trial(number, nan, nan, nan, nan, nan, nan)
-        if self.graduate is None:
+        if not self.graduates:
             self.table = Table.random(self.layout, np.random.default_rng((self.config.seed, number)))
         else:
-            parent = self.graduate.trial
-            self.table = self.graduate.table.copy()
+            graduate = self.graduates[-1]
+            parent, self.table = graduate.trial, graduate.table.copy()
             trial.parent, trial.lesson, trial.batches = parent.number, parent.lesson, parent.batches
         self.trials.append(trial)
         self.begin_lesson()
@@ -123,8 +122,9 @@ class Annealing:
     def begin_lesson(self) -> None:
         """Start at the first level of the trial's lesson."""
         lessons, lesson = self.task.lessons, self.trial.lesson
-        first = lessons[lesson].start if lesson < self.last_stage else None
-        self.rise(max(first or 0, self.config.annealing.start or self.config.curriculum.start_difficulty))
+        own = lessons[lesson].start if lesson < self.last_stage else None
+        first = max(own or 0, self.config.annealing.start or self.config.curriculum.start_difficulty)
+        self.rise(min(first, self.config.examples.train_difficulty))
 
     def rise(self, level: int) -> None:
         """Put the trial at a level. Its moving error starts anew."""
@@ -158,6 +158,7 @@ class Annealing:
         trial.error = DECAY * trial.error + (1 - DECAY) * before
         self.bar.update()
         if self.at_the_top and after < 1e-9 and self.has_learned(generator):
+            trial.error = 0.0
             self.pass_lesson(generator)
         elif trial.error < settings.threshold and not self.at_the_top:
             self.rise(trial.level + 1)
@@ -198,14 +199,14 @@ class Annealing:
         trial = self.trial
         if trial.lesson < self.last_stage:
             trial.lesson += 1
-            self.graduate = Graduate(self.table.copy(), dataclasses.replace(trial))
+            self.graduates.append(Graduate(self.table.copy(), dataclasses.replace(trial)))
             self.begin_lesson()
         elif self.consider(generator):
             self.close("solved")
             if not self.config.population.keep_going:
                 self.stopped_by = "solved"
                 return
-            self.graduate = None
+            self.graduates.clear()
             self.begin()
 
     def consider(self, generator: torch.Generator) -> bool:
@@ -227,12 +228,13 @@ class Annealing:
         return Machine(self.task.key, size.num_registers, size.repetitions, size.controller, size.hidden, params)
 
     def give_up(self) -> None:
-        """End the attempt, and begin another."""
+        """End the attempt, and begin another. A graduate that is dropped counts against the one that it began from."""
         self.close("restarted")
-        if self.graduate is not None:
-            self.graduate.failed += 1
-            if self.graduate.failed >= TRIES:
-                self.graduate = None
+        for graduate in reversed(self.graduates.copy()):
+            graduate.failed += 1
+            if graduate.failed < TRIES:
+                break
+            self.graduates.remove(graduate)
         self.begin()
 
     def close(self, ended: str) -> None:
@@ -304,16 +306,18 @@ class Annealing:
         if self.checkpoint is None:
             return
         self.next_save = time.monotonic() + SAVE_SECONDS
-        graduate, tensors = self.graduate, {}
-        for name, table in (("table", self.table), ("graduate", graduate and graduate.table)):
-            if table is not None:
-                tensors[f"{name}.sources"] = torch.from_numpy(table.sources)
-                tensors[f"{name}.stops"] = torch.from_numpy(table.stops)
+        tables = {"table": self.table} | {f"graduate{n}": each.table for n, each in enumerate(self.graduates)}
+        tensors = {}
+        for name, table in tables.items():
+            tensors[f"{name}.sources"] = torch.from_numpy(table.sources)
+            tensors[f"{name}.stops"] = torch.from_numpy(table.stops)
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best[0].params.items()}
         state = {name: getattr(self, name) for name in SAVED}
         state["trials"] = [dataclasses.asdict(trial) for trial in self.trials]
-        state["graduate"] = graduate and {"trial": dataclasses.asdict(graduate.trial), "failed": graduate.failed}
+        state["graduates"] = [
+            {"trial": dataclasses.asdict(each.trial), "failed": each.failed} for each in self.graduates
+        ]
         state["best"] = self.best and dataclasses.asdict(self.best[1])
         state |= {"seconds": self.seconds(), "resumed": self.resumed}
         self.checkpoint.save(NAME, tensors, state)
@@ -332,9 +336,8 @@ class Annealing:
             setattr(self, name, state[name])
         self.trials = [Trial(**each) for each in state["trials"]]
         self.table = table("table")
-        if state["graduate"]:
-            graduate = state["graduate"]
-            self.graduate = Graduate(table("graduate"), Trial(**graduate["trial"]), graduate["failed"])
+        for number, each in enumerate(state["graduates"]):
+            self.graduates.append(Graduate(table(f"graduate{number}"), Trial(**each["trial"]), each["failed"]))
         if state["best"]:
             params = {name.removeprefix("best."): each for name, each in tensors.items() if name.startswith("best.")}
             self.best = self.machine(params), Verification(**state["best"])

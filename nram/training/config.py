@@ -137,9 +137,6 @@ class TrainConfig(Group):
             )
         if not self.population.replacement:
             raise ValueError("annealing has no trials that are independent of others: set annealing=0")
-        first, hardest = self.annealing.start, self.examples.train_difficulty
-        if first is not None and first > hardest:
-            raise ValueError(f"annealing_start must not lie above the train difficulty {hardest}, as {first} does")
 
     @classmethod
     def for_task(cls, task: str | tasks.Task, **settings) -> "TrainConfig":

@@ -61,17 +61,18 @@ RECIPES: dict[str, dict] = {
     # those that follow try other wirings of what is not in use: the comparison is one of them. With two READs in a
     # timestep machines compare by a soft trick, one READ at a mixture of the addresses of v and of a value. With three
     # they read both, and sharpening makes them prefer that. Three timesteps per node would do up to six nodes if the
-    # limit were 2 n + 4: one machine learned that.
+    # limit were 2 n + 3: a table learned that, and was wrong from seven on.
     "listsearch": {
         "annealing": 150,
-        "annealing_start": 3,
+        "annealing_temperature": 0.005,
+        "annealing_start": 5,
         "annealing_threshold": 0.3,
         "budget_seconds": LONG,
         "repetitions": 3,
         "hidden": 24,
         "loss": "marginal",
         "limit_slope": 2,
-        "limit_offset": 3,
+        "limit_offset": 2,
         "start_difficulty": 3,
         "lesson_difficulty": 4,
         "lesson_batches": 1000,

@@ -187,7 +187,10 @@ class AnnealingSettings(Group):
     )
     cases: int = setting(48, "cases in a batch of annealing", flat="annealing_cases", low=1)
     start: int | None = setting(
-        None, "the first level of every lesson; None: as in gradient descent", flat="annealing_start", low=1
+        None,
+        "the first level of every lesson, if training goes so far; None: as in gradient descent",
+        flat="annealing_start",
+        low=1,
     )
     threshold: float = setting(
         0.2, "the level rises when the moving error of a batch's cases falls below this", flat="annealing_threshold"
