@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from nram import tasks
 from nram.annealing import chain
@@ -22,12 +23,13 @@ from nram.program import from_machine
 from nram.training import annealing, train
 from nram.training.annealing import Annealing
 from nram.training.checkpoint import Checkpoint
-from nram.training.config import TrainConfig
+from nram.training.config import TrainConfig, task_of
 from nram.training.population import Population
 
 LAYOUT = Layout(num_registers=3, repetitions=2)
 LESSONS = {"annealing": 6, "annealing_start": 3, "annealing_threshold": 0.3}  # gives up early
-CHAIN = {"prefix": 0.25, "temperature": 0.01, "proposals": 2000, "until_right": False}
+MERGE = {"annealing_chains": 3, "annealing_growth": 0.3, "annealing_prefix": 1.0, "annealing_easiest": 4}
+CHAIN = {"growth": 0.3, "prefix": 0.25, "temperature": 0.01, "proposals": 2000, "until_right": False}
 SMALL = {"train_difficulty": 4, "annealing": 100, "verify_cases": 100, "budget_seconds": 100.0}
 QUIET = {"progress": False}
 
@@ -153,7 +155,7 @@ def test_annealing_goes_from_lesson_to_lesson():
     config = TrainConfig.for_task("listsearch", seed=1, **LESSONS, budget_batches=200)
     trials = train(config, **QUIET).trials
     copies = trials[trials["parent"] >= 0]
-    assert len(copies) and (copies["lesson"] > 0).all() and trials["ended"].iloc[-1] == "budget"
+    assert len(copies) > 0 and (copies["lesson"] > 0).all() and trials["ended"].iloc[-1] == "budget"
     for _, copy in copies.iterrows():
         parent = trials[trials["trial"] == copy["parent"]].iloc[0]
         assert copy["lesson"] >= parent["lesson"] > 0 and copy["batches"] > 0
@@ -183,6 +185,34 @@ def test_levels_rise_one_by_one_and_bound_what_is_drawn():
     assert levels == list(range(2, 2 + len(levels)))
 
 
+def test_a_chain_that_is_stuck_makes_room_for_the_next():
+    config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
+    training = Annealing(config, task_of(config), tqdm(disable=True))
+    training.run_chains = lambda cases, seed: (0.9, [0.9, 0.9, 0.9])
+    first, second, third = training.tables
+    while len(training.trials) == 1:
+        training.step()
+    assert training.trials[0].ended == "restarted" and 10 < training.trials[0].batches < 30
+    assert training.tables[:2] == [second, third] and training.tables[2] not in (first, second, third)
+
+
+def test_a_better_table_moves_to_the_colder_chain(monkeypatch):
+    config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
+    training = Annealing(config, task_of(config), tqdm(disable=True))
+    errors = dict(zip(map(id, training.tables), (0.9, 0.5, 0.1), strict=True))
+    monkeypatch.setattr(Table, "anneal", lambda self, cases, **settings: (errors[id(self)], errors[id(self)]))
+    before = list(training.tables)
+    assert training.run_chains(None, seed=1) == (0.9, [0.1, 0.5, 0.9])
+    assert training.tables == before[::-1]
+
+
+def test_what_is_too_easy_is_left_out_below_the_highest_level():
+    config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
+    training, generator = Annealing(config, task_of(config), tqdm(disable=True)), torch.Generator().manual_seed(1)
+    sizes = [training.draw(200, level, generator).mask.sum(1) for level in (6, 10)]
+    assert [(size.min(), size.max()) for size in sizes] == [(4, 6), (2, 10)]
+
+
 def test_no_level_lies_above_the_train_difficulty():
     config = TrainConfig.for_task("walkbst", train_difficulty=3, annealing=5, annealing_start=8, budget_batches=30)
     trials = train(config, **QUIET).trials
@@ -198,9 +228,11 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("at", (1, 150))
-def test_a_killed_annealing_ends_as_an_undisturbed_one(tmp_path, monkeypatch, at):
-    config = TrainConfig.for_task("listsearch", seed=1, **LESSONS, budget_batches=200)
+@pytest.mark.parametrize(
+    ("task", "settings", "at"), [("listsearch", LESSONS, 150), ("merge", MERGE | {"annealing": 10}, 40)]
+)
+def test_a_killed_annealing_ends_as_an_undisturbed_one(tmp_path, monkeypatch, task, settings, at):
+    config = TrainConfig.for_task(task, seed=1, **settings, budget_batches=at + 30)
     expected = train(config, **QUIET)
     checkpoint = Checkpoint(tmp_path / "checkpoint", config.to_dict())
     step = Annealing.step

@@ -8,11 +8,13 @@ Random numbers come from one seeded generator, uniform on [0, 1) alone, so that 
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 from numba import njit
 
-from nram.kernels.cache import CACHED
+from nram.annealing.proposals import change_table
+from nram.kernels.cache import CACHED, digest
 from nram.machine.modules import MODULES
 
 __all__ = ["anneal", "wrong_cells"]
@@ -20,23 +22,10 @@ __all__ = ["anneal", "wrong_cells"]
 KINDS = len(MODULES)
 (READ, ZERO, ONE, TWO, INC, ADD, SUB, DEC, LESS, LESS_OR_EQUAL, EQUAL, MIN, MAX, WRITE) = range(KINDS)
 
-SECOND, THIRD = 0.4, 0.1  # chance that a proposal changes a second and a third slot
-STOP = 0.02  # chance that a change turns a pattern's stop around
-EVERYWHERE, HALF = 0.6, 0.15  # chance that a slot changes in all patterns, in those that agree in one register
-FEW = 7  # draws, at most, until a slot is of a module in use, or a pattern one that occurs
-REGISTER = 0.25  # chance that the slot is a register's
-PREFERRED = 0.6  # chance that the new source is a register or a module in use
-UNUSED = 2  # inputs of unused modules that change with every proposal, which costs nothing
 HOPELESS = 1.0  # a proposal is dropped once it is so much worse on the cases so far, in cases, than may be taken
 
 
-@njit(cache=CACHED)
-def _below(count):
-    """A random integer of 0..count-1."""
-    return int(np.random.random() * count)
-
-
-@njit(cache=CACHED)
+@njit
 def _list_operations(sources, first_slot, arity, num_registers, operations, used, pattern):
     """List the modules of a pattern's circuit that reach a register or a cell, in order; return their number.
 
@@ -70,7 +59,7 @@ def _list_operations(sources, first_slot, arity, num_registers, operations, used
     return count
 
 
-@njit(cache=CACHED)
+@njit
 def _run(
     sources,
     stops,
@@ -139,7 +128,7 @@ def _run(
             break
 
 
-@njit(cache=CACHED)
+@njit
 def _error(memory, target, mask, num_cells, prefix):
     """The error of one memory: the wrong share of its output cells, and with weight `prefix` that from the first on."""
     cells = wrong = right_before = 0
@@ -153,94 +142,17 @@ def _error(memory, target, mask, num_cells, prefix):
     return ((1 - prefix) * wrong + prefix * (cells - right_before)) / cells
 
 
-@njit(cache=CACHED)
-def _choose_patterns(chosen, visited, num_registers):
-    """Draw the patterns bool[patterns] in which a slot changes: all, those that agree in a register, or one."""
-    patterns, where = len(chosen), np.random.random()
-    if where < EVERYWHERE:
-        chosen[:] = True
-    elif where < EVERYWHERE + HALF:
-        register, is_zero = _below(num_registers), _below(2)
-        for pattern in range(patterns):
-            chosen[pattern] = (pattern >> register & 1) == is_zero
-    else:
-        chosen[:] = False
-        pattern = _below(patterns)
-        for _ in range(FEW):
-            if not visited[pattern]:
-                pattern = _below(patterns)
-        chosen[pattern] = True
-
-
-@njit(cache=CACHED)
-def _choose_slot(slots, in_use, module_of, num_registers):
-    """Draw a slot, most often one of a register or of a module in use, bool[Q]."""
-    if np.random.random() < REGISTER:
-        return slots - 1 - _below(num_registers)
-    slot = _below(slots)
-    for _ in range(FEW):
-        if module_of[slot] >= 0 and not in_use[module_of[slot]]:
-            slot = _below(slots)
-    return slot
-
-
-@njit(cache=CACHED)
-def _choose_source(width, in_use, choices, num_registers):
-    """Draw one of a slot's `width` sources, most often a register or a module in use, bool[Q]."""
-    if np.random.random() >= PREFERRED:
-        return _below(width)
-    count = 0
-    for source in range(width):
-        if source < num_registers or in_use[source - num_registers]:
-            choices[count] = source
-            count += 1
-    return choices[_below(count)]
-
-
-@njit(cache=CACHED)
-def _change(sources, stops, used, visited, module_of, width, num_registers, chosen, in_use, choices):
-    """Change some slots or stops of a table; whether that may change what the machine does.
-
-    used bool[patterns, Q], visited bool[patterns]: modules in use, and patterns that occurred, before the change.
-    chosen bool[patterns], in_use bool[Q], choices int64[R + Q]: scratch.
-    """
-    patterns, slots = sources.shape
-    changes = 1 + (np.random.random() < SECOND) + (np.random.random() < THIRD)
-    matters = False
-    for number in range(changes + UNUSED):
-        for_free = number >= changes
-        if not for_free and np.random.random() < STOP:
-            pattern = _below(patterns)
-            stops[pattern] = not stops[pattern]
-            matters = True
-            continue
-        _choose_patterns(chosen, visited, num_registers)
-        in_use[:] = False
-        for pattern in range(patterns):
-            if chosen[pattern] and visited[pattern]:
-                in_use |= used[pattern]
-        slot = _below(slots) if for_free else _choose_slot(slots, in_use, module_of, num_registers)
-        is_used = module_of[slot] < 0 or in_use[module_of[slot]]
-        if for_free and is_used:
-            continue
-        source = _choose_source(width[slot], in_use, choices, num_registers)
-        for pattern in range(patterns):
-            if chosen[pattern]:
-                sources[pattern, slot] = source
-        matters |= is_used
-    return matters
-
-
-@njit(cache=CACHED)
-def anneal(
+@njit
+def _anneal(
     sources, stops, first_slot, arity, module_of, width, num_registers,
-    memory, target, mask, num_cells, limit, prefix, temperature, proposals, until_right, seed,
+    memory, target, mask, num_cells, limit, prefix, growth, temperature, proposals, until_right, seed,
 ):  # fmt: skip
     """Make `proposals` steps of the chain on a table, in place; its mean error on the cases [N] before and after.
 
     A step proposes a change. One that makes the error e larger by d is taken with the probability
     exp(-d / temperature).
-    until_right: whether to end at error 0.
+    growth: chance that a slot gets a fresh expression of unused modules instead of a source. until_right: whether to
+    end at error 0.
     """
     np.random.seed(seed)
     patterns, modules, cases = len(sources), len(first_slot), len(memory)
@@ -268,7 +180,10 @@ def anneal(
         if until_right and error < 1e-9:
             break
         then[:], then_stops[:] = now, now_stops
-        matters = _change(then, then_stops, used, visited, module_of, width, num_registers, chosen, in_use, choices)
+        matters = change_table(
+            then, then_stops, used, visited, first_slot, arity, module_of, width, num_registers, growth,
+            chosen, in_use, choices,
+        )  # fmt: skip
         if not matters:
             now, then = then, now
             continue
@@ -295,8 +210,8 @@ def anneal(
     return before, error / cases
 
 
-@njit(cache=CACHED)
-def wrong_cells(sources, stops, first_slot, arity, num_registers, memory, target, mask, num_cells, limit):
+@njit
+def _wrong_cells(sources, stops, first_slot, arity, num_registers, memory, target, mask, num_cells, limit):
     """How many output cells of each case the table leaves wrong: int64[N]."""
     patterns, modules, cases = len(sources), len(first_slot), len(memory)
     operations = np.empty((patterns, modules, 4), dtype=np.int64)
@@ -312,3 +227,22 @@ def wrong_cells(sources, stops, first_slot, arity, num_registers, memory, target
         for cell in range(num_cells[case]):
             wrong[case] += mask[case, cell] and cells[cell] != target[case, cell]
     return wrong
+
+
+def _compile(source_digest):
+    """The two functions that others call. `source_digest` is in them to be part of the key of Numba's cache."""
+
+    @njit(cache=CACHED)
+    def anneal(arguments):
+        source_digest  # noqa: B018
+        return _anneal(*arguments)
+
+    @njit(cache=CACHED)
+    def wrong_cells(arguments):
+        source_digest  # noqa: B018
+        return _wrong_cells(*arguments)
+
+    return anneal, wrong_cells
+
+
+anneal, wrong_cells = _compile(digest(sorted(Path(__file__).parent.glob("*.py"))))

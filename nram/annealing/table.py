@@ -51,7 +51,7 @@ class Cases:
         return self.memory, self.target, self.mask, self.num_cells, self.limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """The circuits of a machine with R registers. Pattern p has bit r set where register r is 0.
 
@@ -74,23 +74,32 @@ class Table:
         return Table(self.layout, self.sources.copy(), self.stops.copy())
 
     def anneal(
-        self, cases: Cases, *, prefix: float, temperature: float, proposals: int, until_right: bool, seed: int
+        self,
+        cases: Cases,
+        *,
+        prefix: float,
+        temperature: float,
+        proposals: int,
+        until_right: bool,
+        seed: int,
+        growth: float = 0.0,
     ) -> tuple[float, float]:
         """Make `proposals` steps of the chain, in place; the mean error before and after.
 
         prefix: weight in the error of the share of output cells from the first wrong one on, beside the wrong share.
-        until_right: whether to end where all cases are right.
+        growth: chance that a slot gets a fresh expression of unused modules instead of another source. until_right:
+        whether to end where all cases are right.
         """
         first_slot, arity, module_of, width = self._slots
-        return chain.anneal(
-            self.sources, self.stops, first_slot, arity, module_of, width, self.layout.num_registers,
-            *cases.arrays, prefix, temperature, proposals, until_right, seed,
-        )  # fmt: skip
+        table = (self.sources, self.stops, first_slot, arity, module_of, width, self.layout.num_registers)
+        settings = (prefix, growth, temperature, proposals, until_right, seed)
+        return chain.anneal((*table, *cases.arrays, *settings))
 
     def wrong(self, cases: Cases) -> int:
         """In how many cases the machine leaves a wrong output cell."""
         first_slot, arity, _, _ = self._slots
-        found = chain.wrong_cells(self.sources, self.stops, first_slot, arity, self.layout.num_registers, *cases.arrays)
+        table = (self.sources, self.stops, first_slot, arity, self.layout.num_registers)
+        found = chain.wrong_cells((*table, *cases.arrays))
         return int((found > 0).sum())
 
     @cached_property

@@ -4,15 +4,18 @@ Import this file before a function is compiled with `cache=CACHED`.
 """
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
 
 import numba
 from numba.core.caching import FunctionCache
 
-__all__ = ["CACHED"]
+__all__ = ["CACHED", "digest"]
 
 
 def _place() -> bool:
@@ -41,6 +44,15 @@ def _finds_one() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def digest(sources: Iterable[Path]) -> str:
+    """Hexadecimal digest of files' contents and of Numba's version.
+
+    Numba's cache compares the time and size of one file. A function that is compiled from several holds this as well.
+    """
+    contents = [numba.__version__.encode(), *(path.read_bytes() for path in sources)]
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
 CACHED = _place()

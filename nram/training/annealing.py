@@ -1,7 +1,7 @@
 """Annealing: a random search over tables of circuits, lesson after lesson, and a controller that learns its outcome.
 
 An attempt starts with a random circuit. A chain of changes lowers the error on cases of its lesson and level, which are
-drawn anew every `PROPOSALS` changes (see `nram.annealing`). Its level rises as a member's does. When the table makes no
+drawn anew in every batch (see `nram.annealing.tempering`). Its level rises as a member's does. When the table makes no
 error on fresh cases of all sizes of training it has learned the lesson, and the next begins from there. At the task
 itself a controller learns the table, and the machine is verified as any candidate is.
 Deviation: the paper trains by gradient descent alone. Nothing here descends the gradient of the machine's cost. It sees
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from nram import tasks
 from nram.annealing.table import Cases, Table
 from nram.annealing.teach import teach
+from nram.annealing.tempering import temper
 from nram.machine.circuit import Layout
 from nram.machine.controller import make_controller
 from nram.model import Machine
@@ -34,7 +35,6 @@ from nram.training.verification import Verification, verify
 
 __all__ = ["Annealing"]
 
-PROPOSALS = 1000  # of the chain on the same cases: what a batch is here
 GROUPS = 3  # groups of a batch's cases, each in memories of one size; the last in small ones
 REVIEW = 1 / 3  # share of cases from the lesson before
 DECAY = 0.8  # of the moving error, per batch
@@ -44,7 +44,15 @@ TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
 HISTORY_EVERY = 50  # batches between two rows of the history
 SAVE_SECONDS = 10.0  # between two saves
 NAME = "annealing"  # of the state in a checkpoint
-SAVED = ("batches", "history", "lowest_error", "since_gain", "started_at", "stopped_by")  # numbers, text, None
+SAVED = (
+    "batches",
+    "history",
+    "lowest_error",
+    "since_gain",
+    "started",
+    "started_at",
+    "stopped_by",
+)  # numbers, text, None
 
 
 @dataclasses.dataclass(eq=False)
@@ -73,6 +81,8 @@ class Annealing:
         self.on_trial: Callable | None = None
         self.first_trial = first_trial
         self.trials: list[Trial] = []
+        self.tables: list[Table] = []  # of the chains, the coldest first
+        self.started = 0  # random circuits
         self.graduates: list[Graduate] = []  # each learned a lesson more than the one before
         self.best: tuple[Machine, Verification] | None = None
         self.history: list[dict] = []
@@ -81,7 +91,7 @@ class Annealing:
         self.began = time.monotonic()
         self.next_save = self.began
         if not self.resume():
-            self.begin()
+            self.begin_all()
         self.save()  # fails here, before training, if the folder cannot be written
 
     def run(self) -> TrainResult:
@@ -105,19 +115,32 @@ class Annealing:
     def trial(self) -> Trial:
         return self.trials[-1]
 
+    def begin_all(self) -> None:
+        """Begin the first attempt, with all chains."""
+        self.tables = [self.start() for _ in range(self.config.annealing.chains - 1)]
+        self.begin()
+
     def begin(self) -> None:
-        """Begin an attempt: from the graduate that came furthest, or with a random circuit."""
-        number = self.first_trial + len(self.trials)
-        nan = math.nan
-        trial = Trial(number, nan, nan, nan, nan, nan, nan)
-        if not self.graduates:
-            self.table = Table.random(self.layout, np.random.default_rng((self.config.seed, number)))
-        else:
-            graduate = self.graduates[-1]
-            parent, self.table = graduate.trial, graduate.table.copy()
-            trial.parent, trial.lesson, trial.batches = parent.number, parent.lesson, parent.batches
-        self.trials.append(trial)
+        """Begin an attempt. The coldest chain is the one that was next to it; the hottest starts anew."""
+        self.tables.append(self.start())
+        self.trials.append(self.new_trial())
         self.begin_lesson()
+
+    def start(self) -> Table:
+        """Where a chain starts: at the graduate that came furthest, or at a random circuit."""
+        if self.graduates:
+            return self.graduates[-1].table.copy()
+        self.started += 1
+        return Table.random(self.layout, np.random.default_rng((self.config.seed, self.first_trial, self.started)))
+
+    def new_trial(self) -> Trial:
+        """The next trial: a copy of the last graduate's, if there is one."""
+        nan = math.nan
+        trial = Trial(self.first_trial + len(self.trials), nan, nan, nan, nan, nan, nan)
+        if self.graduates:
+            parent = self.graduates[-1].trial
+            trial.parent, trial.lesson, trial.batches = parent.number, parent.lesson, parent.batches
+        return trial
 
     def begin_lesson(self) -> None:
         """Start at the first level of the trial's lesson."""
@@ -146,20 +169,19 @@ class Annealing:
     # Batches
 
     def step(self) -> None:
-        """One batch: `PROPOSALS` steps of the chain on fresh cases, and what is due after it."""
+        """One batch: `ROUNDS` rounds of all chains on fresh cases, and what is due after it."""
         trial, settings = self.trial, self.config.annealing
         self.batches, trial.batches = self.batches + 1, trial.batches + 1
         seed = hash((self.config.seed, trial.number, trial.batches))
         generator = torch.Generator().manual_seed(seed % 2**62)
-        cases = self.draw(settings.cases, trial.level, generator)
-        prefix, temperature = settings.prefix, settings.temperature
-        shared = {"prefix": prefix, "temperature": temperature, "seed": seed % 2**32}
-        before, after = self.table.anneal(cases, proposals=PROPOSALS, until_right=self.at_the_top, **shared)
+        before, errors = self.run_chains(self.draw(settings.cases, trial.level, generator), seed)
         trial.error = DECAY * trial.error + (1 - DECAY) * before
         self.bar.update()
-        if self.at_the_top and after < 1e-9 and self.has_learned(generator):
+        right = [table for table, error in zip(self.tables, errors, strict=True) if error < 1e-9 and self.at_the_top]
+        learned = next((table for table in right if self.has_learned(table, generator)), None)
+        if learned is not None:
             trial.error = 0.0
-            self.pass_lesson(generator)
+            self.pass_lesson(learned, generator)
         elif trial.error < settings.threshold and not self.at_the_top:
             self.rise(trial.level + 1)
         elif trial.error < self.lowest_error - GAIN:
@@ -170,12 +192,28 @@ class Annealing:
                 self.give_up()
         self.report()
 
+    def run_chains(self, cases: Cases, seed: int) -> tuple[float, list[float]]:
+        """Let all chains run on the cases: the coldest one's error before, and the errors of all after it."""
+        settings = self.config.annealing
+        return temper(
+            self.tables,
+            cases,
+            prefix=settings.prefix,
+            growth=settings.growth,
+            temperature=settings.temperature,
+            until_right=self.at_the_top,
+            seed=seed % 2**62,
+        )
+
     def draw(self, count: int, level: int, generator: torch.Generator) -> Cases:
         """Fresh cases of the trial's lesson up to a level, and some of the lesson before, up to the train difficulty.
 
-        A third lies in memories as small as a random level allows, the others in larger ones.
+        A third lies in memories as small as a random level allows, the others in larger ones. Below the highest level
+        cases that are too easy to learn from are left out.
         """
-        examples, low, lesson = self.config.examples, self.task.min_difficulty, self.trial.lesson
+        examples, lesson, low = self.config.examples, self.trial.lesson, self.task.min_difficulty
+        if level < examples.train_difficulty:
+            low = min(max(low, self.config.annealing.easiest or low), level)
 
         def uniform(low: int, high: int, count: int = 1) -> torch.Tensor:
             return torch.randint(low, high + 1, (count,), generator=generator)
@@ -190,30 +228,31 @@ class Annealing:
                     batches.append(self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator))
         return Cases.of(batches)
 
-    def has_learned(self, generator: torch.Generator) -> bool:
-        """Whether the table is right in fresh cases of its lesson, at all levels of training."""
-        return self.table.wrong(self.draw(LEARNED_CASES, self.config.examples.train_difficulty, generator)) == 0
+    def has_learned(self, table: Table, generator: torch.Generator) -> bool:
+        """Whether a table is right in fresh cases of its lesson, at all levels of training."""
+        return table.wrong(self.draw(LEARNED_CASES, self.config.examples.train_difficulty, generator)) == 0
 
-    def pass_lesson(self, generator: torch.Generator) -> None:
+    def pass_lesson(self, table: Table, generator: torch.Generator) -> None:
         """Begin the next lesson. At the task itself: see whether the machine is solved, and go on if it is not."""
         trial = self.trial
         if trial.lesson < self.last_stage:
             trial.lesson += 1
-            self.graduates.append(Graduate(self.table.copy(), dataclasses.replace(trial)))
+            self.graduates.append(Graduate(table.copy(), dataclasses.replace(trial)))
+            self.tables = [self.start() for _ in self.tables]
             self.begin_lesson()
-        elif self.consider(generator):
+        elif self.consider(table, generator):
             self.close("solved")
             if not self.config.population.keep_going:
                 self.stopped_by = "solved"
                 return
             self.graduates.clear()
-            self.begin()
+            self.begin_all()
 
-    def consider(self, generator: torch.Generator) -> bool:
-        """Let a controller learn the table, verify the machine, keep it if it is the best so far. Is it solved?"""
+    def consider(self, table: Table, generator: torch.Generator) -> bool:
+        """Let a controller learn a table, verify the machine, keep it if it is the best so far. Is it solved?"""
         size, trial = self.config.machine, self.trial
         controller = make_controller(size.controller, self.layout, size.hidden)
-        params = teach(self.table, controller, generator)
+        params = teach(table, controller, generator)
         machine = self.machine(params)
         found = verify(machine, self.task, self.config, seed=generator.initial_seed())
         trial.fuzzy_error, trial.discretized_error = found.fuzzy_error, found.discretized_error
@@ -230,6 +269,7 @@ class Annealing:
     def give_up(self) -> None:
         """End the attempt, and begin another. A graduate that is dropped counts against the one that it began from."""
         self.close("restarted")
+        del self.tables[0]
         for graduate in reversed(self.graduates.copy()):
             graduate.failed += 1
             if graduate.failed < TRIES:
@@ -280,7 +320,7 @@ class Annealing:
         self.save()
         if self.stopped_by != "solved":
             if self.best is None:
-                self.consider(torch.Generator().manual_seed(self.config.seed))
+                self.consider(self.tables[0], torch.Generator().manual_seed(self.config.seed))
             self.close(self.stopped_by)
         self.history.append(self.progress_row())
         machine, verification = self.best
@@ -306,7 +346,8 @@ class Annealing:
         if self.checkpoint is None:
             return
         self.next_save = time.monotonic() + SAVE_SECONDS
-        tables = {"table": self.table} | {f"graduate{n}": each.table for n, each in enumerate(self.graduates)}
+        tables = {f"chain{n}": each for n, each in enumerate(self.tables)}
+        tables |= {f"graduate{n}": each.table for n, each in enumerate(self.graduates)}
         tensors = {}
         for name, table in tables.items():
             tensors[f"{name}.sources"] = torch.from_numpy(table.sources)
@@ -335,7 +376,7 @@ class Annealing:
         for name in SAVED:
             setattr(self, name, state[name])
         self.trials = [Trial(**each) for each in state["trials"]]
-        self.table = table("table")
+        self.tables = [table(f"chain{number}") for number in range(self.config.annealing.chains)]
         for number, each in enumerate(state["graduates"]):
             self.graduates.append(Graduate(table(f"graduate{number}"), Trial(**each["trial"]), each["failed"]))
         if state["best"]:

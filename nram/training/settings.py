@@ -185,11 +185,27 @@ class AnnealingSettings(Group):
         flat="annealing_temperature",
         low=0,
     )
+    chains: int = setting(
+        1, "chains side by side, each half as hot again as the one before", flat="annealing_chains", low=1, high=16
+    )
     cases: int = setting(48, "cases in a batch of annealing", flat="annealing_cases", low=1)
     start: int | None = setting(
         None,
         "the first level of every lesson, if training goes so far; None: as in gradient descent",
         flat="annealing_start",
+        low=1,
+    )
+    growth: float = setting(
+        0.0,
+        "chance that an input gets a fresh expression of unused modules instead of another source",
+        flat="annealing_growth",
+        low=0,
+        high=1,
+    )
+    easiest: int | None = setting(
+        None,
+        "the smallest difficulty that is drawn below the highest level; None: the task's",
+        flat="annealing_easiest",
         low=1,
     )
     threshold: float = setting(

@@ -6,16 +6,14 @@ The loops therefore hold a digest of all files that they are made from: a new di
 
 import contextlib
 import functools
-import hashlib
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_name
 from numba import cfunc
 
-from nram.kernels.cache import CACHED
+from nram.kernels.cache import CACHED, digest
 from nram.kernels.cpu import threads
 from nram.kernels.cpu.blocks import block_backward, block_forward
 from nram.kernels.cpu.run import share
@@ -23,12 +21,6 @@ from nram.kernels.cpu.table import gradients_of, progress_of, run_of
 
 # Every file of this package, the vectors included: all that may be compiled into the loops.
 SOURCES = tuple(sorted(Path(__file__).parent.rglob("*.py")))
-
-
-def digest(sources=SOURCES) -> str:
-    """Hexadecimal digest of files' contents and of Numba's version."""
-    contents = [numba.__version__.encode(), *(path.read_bytes() for path in sources)]
-    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
 def _compile(source_digest, real):
@@ -54,7 +46,7 @@ def _compile(source_digest, real):
     return forward, backward
 
 
-DIGEST = digest()
+DIGEST = digest(SOURCES)
 _compiled = {}
 
 
