@@ -229,10 +229,10 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    ("task", "settings", "at"), [("listsearch", LESSONS, 150), ("merge", MERGE | {"annealing": 10}, 40)]
+    ("task", "settings", "at"), [("listsearch", LESSONS, 100), ("merge", MERGE | {"annealing": 5}, 15)]
 )
 def test_a_killed_annealing_ends_as_an_undisturbed_one(tmp_path, monkeypatch, task, settings, at):
-    config = TrainConfig.for_task(task, seed=1, **settings, budget_batches=at + 30)
+    config = TrainConfig.for_task(task, seed=1, **settings, budget_batches=at + 15)
     expected = train(config, **QUIET)
     checkpoint = Checkpoint(tmp_path / "checkpoint", config.to_dict())
     step = Annealing.step

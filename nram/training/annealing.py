@@ -44,15 +44,8 @@ TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
 HISTORY_EVERY = 50  # batches between two rows of the history
 SAVE_SECONDS = 10.0  # between two saves
 NAME = "annealing"  # of the state in a checkpoint
-SAVED = (
-    "batches",
-    "history",
-    "lowest_error",
-    "since_gain",
-    "started",
-    "started_at",
-    "stopped_by",
-)  # numbers, text, None
+# Numbers, text and None, which a checkpoint has as they are.
+SAVED = ("batches", "history", "lowest_error", "since_gain", "started", "started_at", "stopped_by")
 
 
 @dataclasses.dataclass(eq=False)
