@@ -16,11 +16,13 @@ from numba import njit
 from nram.annealing.proposals import change_table
 from nram.kernels.cache import CACHED, digest
 from nram.machine.modules import MODULES
+from nram.program import compiled
+from nram.program.compiled import module_output
 
 __all__ = ["anneal", "wrong_cells"]
 
 KINDS = len(MODULES)
-(READ, ZERO, ONE, TWO, INC, ADD, SUB, DEC, LESS, LESS_OR_EQUAL, EQUAL, MIN, MAX, WRITE) = range(KINDS)
+WRITE = [module.name for module in MODULES].index("WRITE")
 
 HOPELESS = 1.0  # a proposal is dropped once it is so much worse on the cases so far, in cases, than may be taken
 
@@ -61,20 +63,9 @@ def _list_operations(sources, first_slot, arity, num_registers, operations, used
 
 @njit
 def _run(
-    sources,
-    stops,
-    first_slot,
-    arity,
-    num_registers,
-    operations,
-    counts,
-    used,
-    visited,
-    values,
-    memory,
-    num_cells,
-    limit,
-):
+    sources, stops, first_slot, arity, num_registers, operations, counts, used, visited, values,
+    memory, num_cells, limit,
+):  # fmt: skip
     """Run the discretized machine on one memory [M], in place. counts [patterns]: -1 where nothing is listed yet."""
     slots = sources.shape[1]
     moved = values[len(values) - num_registers :]
@@ -88,38 +79,8 @@ def _run(
         if counts[pattern] < 0:
             counts[pattern] = _list_operations(sources, first_slot, arity, num_registers, operations, used, pattern)
         for k in range(counts[pattern]):
-            module = operations[pattern, k, 0]
             a, b = values[operations[pattern, k, 2]], values[operations[pattern, k, 3]]
-            if module == READ:
-                result = np.int64(memory[a])
-            elif module == WRITE:
-                memory[a] = b
-                result = 0
-            elif module == ZERO:
-                result = 0
-            elif module == ONE:
-                result = 1
-            elif module == TWO:
-                result = 2
-            elif module == INC:
-                result = a + 1 if a + 1 < num_cells else 0
-            elif module == DEC:
-                result = a - 1 if a > 0 else num_cells - 1
-            elif module == ADD:
-                result = a + b if a + b < num_cells else a + b - num_cells
-            elif module == SUB:
-                result = a - b if a >= b else a - b + num_cells
-            elif module == LESS:
-                result = 1 if a < b else 0
-            elif module == LESS_OR_EQUAL:
-                result = 1 if a <= b else 0
-            elif module == EQUAL:
-                result = 1 if a == b else 0
-            elif module == MIN:
-                result = min(a, b)
-            else:
-                result = max(a, b)
-            values[operations[pattern, k, 1]] = result
+            values[operations[pattern, k, 1]] = module_output(operations[pattern, k, 0], a, b, memory, num_cells)
         for register in range(num_registers):
             moved[register] = values[sources[pattern, slots - num_registers + register]]
         for register in range(num_registers):
@@ -140,6 +101,27 @@ def _error(memory, target, mask, num_cells, prefix):
             elif wrong == 0:
                 right_before += 1
     return ((1 - prefix) * wrong + prefix * (cells - right_before)) / cells
+
+
+@njit
+def _gain_in_error(
+    sources, stops, first_slot, arity, num_registers, operations, counts, used, visited, values,
+    memory, target, mask, num_cells, limit, prefix, cells, before, errors, most,
+):  # fmt: skip
+    """Fill `errors` [N] with those of a table; by how much they exceed `before` [N] in all. Ends early above `most`."""
+    counts[:], visited[:] = -1, False
+    gain = 0.0
+    for case in range(len(memory)):
+        cells[:] = memory[case]
+        _run(
+            sources, stops, first_slot, arity, num_registers, operations, counts, used, visited, values,
+            cells, num_cells[case], limit[case],
+        )  # fmt: skip
+        errors[case] = _error(cells, target[case], mask[case], num_cells[case], prefix)
+        gain += errors[case] - before[case]
+        if gain > most:
+            break
+    return gain
 
 
 @njit
@@ -166,15 +148,10 @@ def _anneal(
     cells = np.empty(memory.shape[1], dtype=memory.dtype)
     chosen, in_use = np.zeros(patterns, dtype=np.bool_), np.zeros(modules, dtype=np.bool_)
     choices = np.empty(num_registers + modules, dtype=np.int64)
-    error = 0.0
-    for case in range(cases):
-        cells[:] = memory[case]
-        _run(
-            now, now_stops, first_slot, arity, num_registers, operations, counts, used, visited, values,
-            cells, num_cells[case], limit[case],
-        )  # fmt: skip
-        errors[case] = _error(cells, target[case], mask[case], num_cells[case], prefix)
-        error += errors[case]
+    error = _gain_in_error(
+        now, now_stops, first_slot, arity, num_registers, operations, counts, used, visited, values,
+        memory, target, mask, num_cells, limit, prefix, cells, then_errors, errors, math.inf,
+    )  # fmt: skip
     before = error / cases
     for _ in range(proposals):
         if until_right and error < 1e-9:
@@ -188,21 +165,11 @@ def _anneal(
             now, then = then, now
             continue
         slack = -temperature * cases * math.log(max(np.random.random(), 1e-300)) + 1e-9
-        counts[:], then_visited[:] = -1, False
-        then_used[:] = used
-        change, hopeless = 0.0, False
-        for case in range(cases):
-            cells[:] = memory[case]
-            _run(
-                then, then_stops, first_slot, arity, num_registers, operations, counts, then_used, then_visited, values,
-                cells, num_cells[case], limit[case],
-            )  # fmt: skip
-            then_errors[case] = _error(cells, target[case], mask[case], num_cells[case], prefix)
-            change += then_errors[case] - errors[case]
-            if change > slack + HOPELESS:
-                hopeless = True
-                break
-        if not hopeless and change <= slack:
+        change = _gain_in_error(
+            then, then_stops, first_slot, arity, num_registers, operations, counts, then_used, then_visited, values,
+            memory, target, mask, num_cells, limit, prefix, cells, errors, then_errors, slack + HOPELESS,
+        )  # fmt: skip
+        if change <= slack:
             now, then, now_stops, then_stops = then, now, then_stops, now_stops
             used, then_used, visited, then_visited = then_used, used, then_visited, visited
             errors, then_errors, error = then_errors, errors, error + change
@@ -245,4 +212,4 @@ def _compile(source_digest):
     return anneal, wrong_cells
 
 
-anneal, wrong_cells = _compile(digest(sorted(Path(__file__).parent.glob("*.py"))))
+anneal, wrong_cells = _compile(digest([*sorted(Path(__file__).parent.glob("*.py")), Path(compiled.__file__)]))

@@ -11,7 +11,7 @@ from nram.machine.modules import MODULES
 __all__ = ["change_table"]
 
 KINDS = len(MODULES)
-READ, WRITE = (next(index for index, each in enumerate(MODULES) if each.name == name) for name in ("READ", "WRITE"))
+READ, WRITE = ([module.name for module in MODULES].index(name) for name in ("READ", "WRITE"))
 
 SECOND, THIRD = 0.4, 0.1  # chance that a proposal changes a second and a third slot
 STOP = 0.02  # chance that a change turns a pattern's stop around

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -28,8 +27,9 @@ from nram.model import Machine
 from nram.training import status
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
-from nram.training.progress import progress_text, tell_row
+from nram.training.progress import HISTORY_EVERY, progress_text, tell_row
 from nram.training.result import TrainResult
+from nram.training.saved_loop import SAVE_SECONDS
 from nram.training.trial import Trial
 from nram.training.verification import Verification, verify
 
@@ -41,8 +41,6 @@ DECAY = 0.8  # of the moving error, per batch
 GAIN = 0.01  # smallest drop of the moving error that counts as progress
 LEARNED_CASES = 500  # fresh cases that a learned table knows
 TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
-HISTORY_EVERY = 50  # batches between two rows of the history
-SAVE_SECONDS = 10.0  # between two saves
 NAME = "annealing"  # of the state in a checkpoint
 # Numbers, text and None, which a checkpoint has as they are.
 SAVED = ("batches", "history", "lowest_error", "since_gain", "started", "started_at", "stopped_by")
@@ -281,15 +279,12 @@ class Annealing:
 
     def report(self) -> None:
         """What is due after a batch: a row of the history, the status, a save; the end of the budget."""
-        budget, seconds = self.config.budget, self.seconds()
         if self.batches % HISTORY_EVERY == 0:
             self.history.append(self.progress_row())
             self.bar.set_description(progress_text(self.history[-1], self.config))
         if status.is_due():
             tell_row("training", self.config, self.progress_row(), self.last_stage)
-        if self.stopped_by is None and (
-            seconds >= budget.seconds or (budget.batches is not None and self.batches >= budget.batches)
-        ):
+        if self.stopped_by is None and self.config.budget.is_spent(self.batches, self.seconds()):
             self.stopped_by = "budget"
         if time.monotonic() >= self.next_save:
             self.save()
@@ -317,20 +312,7 @@ class Annealing:
             self.close(self.stopped_by)
         self.history.append(self.progress_row())
         machine, verification = self.best
-        return TrainResult(
-            machine=machine,
-            config=self.config,
-            solved=verification.solved,
-            stopped_by=self.stopped_by,
-            verification=verification,
-            history=pd.DataFrame(self.history),
-            trials=pd.DataFrame([trial.row() for trial in self.trials]),
-            batches=self.batches,
-            seconds=self.seconds(),
-            earlier_seconds=self.earlier_seconds,
-            resumed=self.resumed,
-            started_at=self.started_at,
-        )
+        return TrainResult.of(self, machine, verification, self.trials)
 
     # Checkpoints
 

@@ -31,7 +31,7 @@ TABLE_REGISTERS = 8  # of a machine that is annealed: its table has 2^R circuits
 VECTOR = 16  # cells of a vector of the fused CPU kernel
 REMOVED = ("history_seconds",)  # removed settings that changed nothing; ignored in old config.json files
 # Former settings that are constants now. config.json keeps them, so the hashes of earlier runs hold; other values are
-# refused. Two have new names: polish.LEARNING_RATE and loop.HISTORY_EVERY.
+# refused. Two have new names: polish.LEARNING_RATE and progress.HISTORY_EVERY.
 CONSTANTS = {
     "adam_betas": [0.9, 0.999],
     "entropy_half_life": 1500.0,

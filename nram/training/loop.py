@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -19,7 +18,7 @@ from nram.training.config import TrainConfig, task_of
 from nram.training.graduates import begin_as_graduate, begin_next_lesson, count_failure, examine, is_overdue, overtaken
 from nram.training.polish import polish
 from nram.training.population import Population
-from nram.training.progress import most_advanced, progress_row, progress_text, tell_progress
+from nram.training.progress import HISTORY_EVERY, most_advanced, progress_row, progress_text, tell_progress
 from nram.training.restarts import FRUITLESS, patience, renew
 from nram.training.result import TrainResult
 from nram.training.saved_loop import SavedLoop
@@ -30,7 +29,6 @@ from nram.training.verification import Verification, verify
 __all__ = ["Training", "train"]
 
 CHECK_EVERY = 10  # batches between two looks at the members: candidates, restarts
-HISTORY_EVERY = 50  # batches between two rows of the history
 POLISH_EVERY = 500  # batches between two polishings of machines that fail, in a population that sharpens itself
 
 
@@ -140,12 +138,10 @@ class Training:
 
     def stop_if_due(self) -> bool:
         """Set `stopped_by` if all trials have ended or the budget is gone. Whether it is set."""
-        budget = self.config.budget
         if self.stopped_by is None and not self.population.running():
             self.stopped_by = "trials"
         if self.stopped_by is None:
-            batches_gone = budget.batches is not None and self.batches >= budget.batches
-            if batches_gone or self.seconds() >= budget.seconds:
+            if self.config.budget.is_spent(self.batches, self.seconds()):
                 self.stopped_by = "budget"
         return self.stopped_by is not None
 
@@ -305,21 +301,7 @@ class Training:
             self.close(member, "stopped" if self.stopped_by == "solved" else self.stopped_by)
         self.history.append(progress_row(population, self.batches, seconds))
         machine, verification = (self.best.machine, self.best.verification) if self.best else (None, None)
-        solved = verification is not None and verification.solved
-        return TrainResult(
-            machine=machine,
-            config=config,
-            solved=solved,
-            stopped_by=self.stopped_by,
-            verification=verification,
-            history=pd.DataFrame(self.history),
-            trials=pd.DataFrame([trial.row() for trial in population.trials]),
-            batches=self.batches,
-            seconds=self.seconds(),
-            earlier_seconds=self.earlier_seconds,
-            resumed=self.resumed,
-            started_at=self.started_at,
-        )
+        return TrainResult.of(self, machine, verification, population.trials)
 
     def leave_out(self, numbers: Collection[int]) -> None:
         """Let the members of these trials leave before they train."""

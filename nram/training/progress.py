@@ -6,7 +6,9 @@ from nram.training import status
 from nram.training.config import TrainConfig
 from nram.training.population import Population
 
-__all__ = ["most_advanced", "progress_row", "progress_text", "tell_progress", "tell_row"]
+__all__ = ["HISTORY_EVERY", "most_advanced", "progress_row", "progress_text", "tell_progress", "tell_row"]
+
+HISTORY_EVERY = 50  # batches between two rows of the history
 
 
 def most_advanced(population: Population) -> int:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from nram.model import Machine
 from nram.training.config import TrainConfig
+from nram.training.trial import Trial
 from nram.training.verification import Verification
 
 __all__ = ["TrainResult"]
@@ -35,6 +36,26 @@ class TrainResult:
     earlier_seconds: float = 0.0
     resumed: int = 0
     started_at: float | None = None
+
+    @classmethod
+    def of(
+        cls, training, machine: Machine | None, verification: Verification | None, trials: list[Trial]
+    ) -> "TrainResult":
+        """What a `Training` or an `Annealing` leaves that has ended."""
+        return cls(
+            machine=machine,
+            config=training.config,
+            solved=verification is not None and verification.solved,
+            stopped_by=training.stopped_by,
+            verification=verification,
+            history=pd.DataFrame(training.history),
+            trials=pd.DataFrame([trial.row() for trial in trials]),
+            batches=training.batches,
+            seconds=training.seconds(),
+            earlier_seconds=training.earlier_seconds,
+            resumed=training.resumed,
+            started_at=training.started_at,
+        )
 
     @property
     def seeds_started(self) -> int:

@@ -66,6 +66,10 @@ class BudgetSettings(Group):
         None, "limit in batches, the same on every computer; None: no such limit", flat="budget_batches", low=0
     )
 
+    def is_spent(self, batches: int, seconds: float) -> bool:
+        """Whether that is the end of training."""
+        return seconds >= self.seconds or (self.batches is not None and batches >= self.batches)
+
 
 @documented
 class DrawSettings(Group):
