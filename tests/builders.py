@@ -26,7 +26,7 @@ from nram.training import TrainConfig, train
 TINY = {
     "population": 2,
     "batch_size": 2,
-    "hidden": 4,
+    "hidden": 16,
     "train_difficulty": 3,
     "kernel": "reference",
 }  # trains in no time

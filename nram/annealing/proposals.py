@@ -6,12 +6,9 @@ See `nram.annealing.chain`, which takes or drops them.
 import numpy as np
 from numba import njit
 
-from nram.machine.modules import MODULES
+from nram.annealing.lanes import KINDS, READ, WRITE
 
 __all__ = ["change_table"]
-
-KINDS = len(MODULES)
-READ, WRITE = ([module.name for module in MODULES].index(name) for name in ("READ", "WRITE"))
 
 SECOND, THIRD = 0.4, 0.1  # chance that a proposal changes a second and a third slot
 STOP = 0.02  # chance that a change turns a pattern's stop around
@@ -107,12 +104,13 @@ def _choose_input(width, in_use, choices, num_registers):
 
 
 @njit
-def _grow(sources, slot, chosen, visited, first_slot, arity, module_of, width, num_registers, in_use, choices):
+def _grow(sources, slot, chosen, visited, wiring, in_use, choices):
     """Give a slot a fresh expression of unused modules, around what it had or instead of it, in the chosen patterns.
 
     Or exchange the two inputs of its module. Whether anything changed.
     """
-    kind, owner, example = _below(8), module_of[slot], 0
+    first_slot, arity, width, num_registers = wiring.first_slot, wiring.arity, wiring.width, wiring.num_registers
+    kind, owner, example = _below(8), wiring.module_of[slot], 0
     for pattern in range(len(chosen)):
         if chosen[pattern] and (visited[pattern] or not chosen[example]):
             example = pattern
@@ -163,14 +161,13 @@ def _exchange(sources, chosen, slot):
 
 
 @njit
-def change_table(
-    sources, stops, used, visited, first_slot, arity, module_of, width, num_registers, growth, chosen, in_use, choices
-):  # fmt: skip
-    """Change some slots or stops of a table; whether that may change what the machine does.
+def change_table(then, now, wiring, growth, chosen, in_use, choices):
+    """Change some slots or stops of the table `then`, a copy of `now`; whether that may change what the machine does.
 
-    used bool[patterns, Q], visited bool[patterns]: modules in use, and patterns that occurred, before the change.
+    Of `now` it is known which modules are in use, and which patterns occurred.
     chosen bool[patterns], in_use bool[Q], choices int64[R + Q]: scratch.
     """
+    sources, stops, module_of, num_registers = then.sources, then.stops, wiring.module_of, wiring.num_registers
     patterns, slots = sources.shape
     changes = 1 + (np.random.random() < SECOND) + (np.random.random() < THIRD)
     matters = False
@@ -186,21 +183,19 @@ def change_table(
             sources[pattern] = sources[_below(patterns)]
             matters = True
             continue
-        _choose_patterns(chosen, visited, num_registers)
+        _choose_patterns(chosen, now.visited, num_registers)
         in_use[:] = False
         for pattern in range(patterns):
-            if chosen[pattern] and visited[pattern]:
-                in_use |= used[pattern]
+            if chosen[pattern] and now.visited[pattern]:
+                in_use |= now.used[pattern]
         slot = _below(slots) if for_free else _choose_slot(slots, in_use, module_of, num_registers)
         is_used = module_of[slot] < 0 or in_use[module_of[slot]]
         if for_free and is_used:
             continue
         if is_used and growth > 0 and np.random.random() < growth:
-            matters |= _grow(
-                sources, slot, chosen, visited, first_slot, arity, module_of, width, num_registers, in_use, choices
-            )
+            matters |= _grow(sources, slot, chosen, now.visited, wiring, in_use, choices)
             continue
-        source = _choose_source(width[slot], in_use, choices, num_registers, PREFERRED, False)
+        source = _choose_source(wiring.width[slot], in_use, choices, num_registers, PREFERRED, False)
         _put(sources, chosen, slot, source)
         matters |= is_used
     return matters

@@ -9,46 +9,40 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from nram.annealing import chain
+from nram.annealing.lanes import LANES, MOST_CELLS, Group, Wiring
 from nram.machine.circuit import Layout
 from nram.tasks import Batch
 
-__all__ = ["Cases", "Table", "warm_up"]
+__all__ = ["Table", "grouped", "warm_up", "will_compile"]
 
 
-@dataclass(frozen=True)
-class Cases:
-    """N cases of one task, in memories of different sizes: the first num_cells[i] cells of row i of [N, M].
+def grouped(batches: list[Batch]) -> Group:
+    """All N examples of some batches on the CPU, in groups of `LANES`: a `Group` with one more dimension before all.
 
-    memory, target: int16[N, M]. mask: bool[N, M], the output cells. num_cells, limit: int64[N].
+    Raises ValueError for a memory of fewer than 3 or more than `MOST_CELLS` cells.
     """
+    cells, count = [batch.memory.shape[1] for batch in batches], sum(len(batch.memory) for batch in batches)
+    if not 3 <= min(cells) <= max(cells) <= MOST_CELLS:
+        raise ValueError(f"annealing takes memories of 3 to {MOST_CELLS} cells, not {min(cells)} to {max(cells)}")
 
-    memory: np.ndarray
-    target: np.ndarray
-    mask: np.ndarray
-    num_cells: np.ndarray
-    limit: np.ndarray
+    def in_lanes(rows: list[torch.Tensor], dtype: torch.dtype, empty: int = 0) -> np.ndarray:
+        """Rows [B, M] or [B] of all batches as [groups, M, LANES] or [groups, LANES]; `empty` in lanes without."""
+        rows = [pad(row, (0, max(cells) - row.shape[1])) if row.ndim == 2 else row for row in rows]
+        flat = torch.cat(rows).to(dtype)
+        flat = torch.cat((flat, flat.new_full((-count % LANES, *flat.shape[1:]), empty)))
+        return flat.unflatten(0, (-1, LANES)).movedim(1, -1).contiguous().numpy()
 
-    @classmethod
-    def of(cls, batches: list[Batch]) -> "Cases":
-        """All examples of some batches on the CPU."""
-        cells = [batch.memory.shape[1] for batch in batches]
-
-        def padded(name: str, dtype) -> np.ndarray:
-            parts = [getattr(batch, name).to(dtype) for batch in batches]
-            rows = [torch.nn.functional.pad(part, (0, max(cells) - part.shape[1])) for part in parts]
-            return torch.cat(rows).numpy()
-
-        num_cells = np.repeat(cells, [len(batch.memory) for batch in batches])
-        limit = torch.cat([batch.limit for batch in batches]).numpy()
-        memory, target = padded("memory", torch.int16), padded("target", torch.int16)
-        return cls(memory, target, padded("mask", torch.bool), num_cells, limit)
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """As the compiled functions take them."""
-        return self.memory, self.target, self.mask, self.num_cells, self.limit
+    return Group(
+        memory=in_lanes([batch.memory for batch in batches], torch.uint8),
+        target=in_lanes([batch.target for batch in batches], torch.uint8),
+        mask=in_lanes([batch.mask for batch in batches], torch.uint8),
+        num_cells=in_lanes([torch.full((len(b.memory),), b.memory.shape[1]) for b in batches], torch.uint8, max(cells)),
+        limit=in_lanes([batch.limit for batch in batches], torch.int16),
+        weight=in_lanes([1 / batch.mask.sum(1) for batch in batches], torch.float64),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +69,7 @@ class Table:
 
     def anneal(
         self,
-        cases: Cases,
+        cases: Group,
         *,
         prefix: float,
         temperature: float,
@@ -90,30 +84,30 @@ class Table:
         growth: chance that a slot gets a fresh expression of unused modules instead of another source. until_right:
         whether to end where all cases are right.
         """
-        first_slot, arity, module_of, width = self._slots
-        table = (self.sources, self.stops, first_slot, arity, module_of, width, self.layout.num_registers)
         settings = (prefix, growth, temperature, proposals, until_right, seed)
-        return chain.anneal((*table, *cases.arrays, *settings))
+        return chain.anneal((self.sources, self.stops, self._wiring, cases, *settings))
 
-    def wrong(self, cases: Cases) -> int:
+    def wrong(self, cases: Group) -> int:
         """In how many cases the machine leaves a wrong output cell."""
-        first_slot, arity, _, _ = self._slots
-        table = (self.sources, self.stops, first_slot, arity, self.layout.num_registers)
-        found = chain.wrong_cells((*table, *cases.arrays))
-        return int((found > 0).sum())
+        return chain.wrong_cases((self.sources, self.stops, self._wiring, cases))
 
     @cached_property
-    def _slots(self) -> tuple[np.ndarray, ...]:
-        """First slot and arity of every module; module, or -1, and width of every slot."""
+    def _wiring(self) -> Wiring:
         slots, modules = self.layout.slots, self.layout.modules
         arity = np.array([module.arity for module in modules])
         module_of = np.array([-1 if slot.module is None else slot.module for slot in slots])
-        return np.cumsum(arity) - arity, arity, module_of, np.array([slot.width for slot in slots])
+        width = np.array([slot.width for slot in slots])
+        return Wiring(np.cumsum(arity) - arity, arity, module_of, width, self.layout.num_registers)
+
+
+def will_compile() -> bool:
+    """Whether `warm_up` has not run in this process."""
+    return not chain.anneal.signatures
 
 
 def warm_up() -> None:
     """Compile what annealing runs, or load it from Numba's cache."""
     table, cells = Table.random(Layout(1), np.random.default_rng(0)), torch.zeros(1, 3, dtype=torch.long)
-    cases = Cases.of([Batch(cells, cells, cells == 0, cells[:, 0] + 1, cells[:, 0] + 1)])
+    cases = grouped([Batch(cells, cells, cells == 0, cells[:, 0] + 1, cells[:, 0] + 1)])
     table.anneal(cases, prefix=0.0, temperature=1.0, proposals=1, until_right=False, seed=0)
     table.wrong(cases)

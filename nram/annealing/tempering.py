@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from nram.annealing.table import Cases, Table
+from nram.annealing.lanes import Group
+from nram.annealing.table import Table
 
 __all__ = ["temper"]
 
@@ -13,7 +14,7 @@ HOTTER = 1.5  # the temperature of a chain over that of the one before it
 
 
 def temper(
-    tables: list[Table], cases: Cases, *, temperature: float, seed: int, **settings
+    tables: list[Table], cases: Group, *, temperature: float, seed: int, **settings
 ) -> tuple[float, list[float]]:
     """Let all chains run on the same cases, in place; the coldest one's error before, and the errors of all after it.
 

@@ -6,7 +6,7 @@ from numba import njit
 from nram.kernels.cache import CACHED
 from nram.machine.modules import MODULES
 
-__all__ = ["module_output", "run_batch"]
+__all__ = ["run_batch"]
 
 (READ, ZERO, ONE, TWO, INC, ADD, SUB, DEC, LESS, LESS_OR_EQUAL, EQUAL, MIN, MAX, WRITE) = range(len(MODULES))
 
@@ -41,7 +41,7 @@ def _run(operations, first, moves, first_move, table, rows, num_registers, const
         for k in range(first[circuit], first[circuit + 1]):
             module, output = operations[k, 0], operations[k, 1]
             a, b = values[operations[k, 2]], values[operations[k, 3]]
-            values[output] = module_output(module, a, b, memory, num_cells)
+            values[output] = _module_output(module, a, b, memory, num_cells)
         if rows[row, 1]:
             return t + 1
         state = rows[row, 2]
@@ -53,7 +53,7 @@ def _run(operations, first, moves, first_move, table, rows, num_registers, const
 
 
 @njit
-def module_output(module, a, b, memory, num_cells):
+def _module_output(module, a, b, memory, num_cells):
     """What a module makes of two integers; WRITE changes `memory` [M] and returns 0, as it does everywhere."""
     if module == READ:
         return np.int64(memory[a])

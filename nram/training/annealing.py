@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from nram import tasks
-from nram.annealing.table import Cases, Table
+from nram.annealing.lanes import MOST_CELLS, Group
+from nram.annealing.table import Table, grouped
 from nram.annealing.teach import teach
 from nram.annealing.tempering import temper
 from nram.machine.circuit import Layout
@@ -37,7 +38,7 @@ __all__ = ["Annealing"]
 
 GROUPS = 3  # groups of a batch's cases, each in memories of one size; the last in small ones
 REVIEW = 1 / 3  # share of cases from the lesson before
-DECAY = 0.8  # of the moving error, per batch
+DECAY = 0.9  # of the moving error, per batch
 GAIN = 0.01  # smallest drop of the moving error that counts as progress
 LEARNED_CASES = 500  # fresh cases that a learned table knows
 TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
@@ -69,6 +70,9 @@ class Annealing:
         self.config, self.task, self.bar, self.checkpoint = config, task, bar, checkpoint
         self.stages = task.stages if config.curriculum.lessons else task.stages[-1:]
         self.layout = Layout(config.machine.num_registers, config.machine.repetitions)
+        cells = config.examples.num_cells + config.examples.extra_cells
+        if cells > MOST_CELLS:
+            raise ValueError(f"annealing takes memories of 3 to {MOST_CELLS} cells, not {cells}: set annealing=0")
         self.on_trial: Callable | None = None
         self.first_trial = first_trial
         self.trials: list[Trial] = []
@@ -183,7 +187,7 @@ class Annealing:
                 self.give_up()
         self.report()
 
-    def run_chains(self, cases: Cases, seed: int) -> tuple[float, list[float]]:
+    def run_chains(self, cases: Group, seed: int) -> tuple[float, list[float]]:
         """Let all chains run on the cases: the coldest one's error before, and the errors of all after it."""
         settings = self.config.annealing
         return temper(
@@ -196,7 +200,7 @@ class Annealing:
             seed=seed % 2**62,
         )
 
-    def draw(self, count: int, level: int, generator: torch.Generator) -> Cases:
+    def draw(self, count: int, level: int, generator: torch.Generator) -> Group:
         """Fresh cases of the trial's lesson up to a level, and some of the lesson before, up to the train difficulty.
 
         A third lies in memories as small as a random level allows, the others in larger ones. Below the highest level
@@ -217,7 +221,7 @@ class Annealing:
                 num_cells = self.task.smallest_memory(hardest) + int(uniform(0, examples.extra_cells))
                 if size:
                     batches.append(self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator))
-        return Cases.of(batches)
+        return grouped(batches)
 
     def has_learned(self, table: Table, generator: torch.Generator) -> bool:
         """Whether a table is right in fresh cases of its lesson, at all levels of training."""
@@ -342,8 +346,19 @@ class Annealing:
         """Continue from what was saved. Whether anything was."""
         saved = self.checkpoint.load(NAME) if self.checkpoint else None
         if saved is None:
+            if self.checkpoint:
+                self.checkpoint.forget("")
             return False
-        tensors, state = saved
+        self.checkpoint.forget_half_written()
+        try:
+            self.restore(*saved)
+        except (KeyError, TypeError) as error:
+            raise self.checkpoint.refusal("holds the state of another version's annealing") from error
+        self.bar.update(self.batches)
+        return True
+
+    def restore(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
+        """Put back what `save` saved."""
 
         def table(name: str) -> Table:
             return Table(self.layout, tensors[f"{name}.sources"].numpy(), tensors[f"{name}.stops"].numpy())
@@ -358,8 +373,6 @@ class Annealing:
             params = {name.removeprefix("best."): each for name, each in tensors.items() if name.startswith("best.")}
             self.best = self.machine(params), Verification(**state["best"])
         self.earlier_seconds, self.resumed = state["seconds"], state["resumed"] + 1
-        self.bar.update(self.batches)
-        return True
 
 
 def _split(count: int, parts: int) -> list[int]:

@@ -135,6 +135,11 @@ class TrainConfig(Group):
             raise ValueError(
                 f"annealing is of tables: the controller must be an mlp with at most {TABLE_REGISTERS} registers"
             )
+        if self.machine.hidden < 2**self.machine.num_registers:
+            raise ValueError(
+                f"annealing is of tables: to learn one, the controller needs at least {2**self.machine.num_registers} "
+                f"hidden units, one for each pattern of registers that are 0, not {self.machine.hidden}"
+            )
         if not self.population.replacement:
             raise ValueError("annealing has no trials that are independent of others: set annealing=0")
 

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from nram import kernels, tasks
-from nram.annealing.table import warm_up
+from nram.annealing.table import warm_up, will_compile
 from nram.model import Machine
 from nram.training import status
 from nram.training.annealing import Annealing
@@ -81,13 +81,15 @@ def train(
         if checkpoint:
             stack.enter_context(checkpoint.locked())
         bar = stack.enter_context(tqdm(disable=not progress, unit=" batches", dynamic_ncols=True, mininterval=1.0))
-        if kernels.will_compile(config.kernel, config.device):
+        annealed = config.annealing.patience > 0
+        if kernels.will_compile(config.kernel, config.device) or annealed and will_compile():
             bar.set_description("compiling the kernels, once")
             status.tell("compiling the kernels, once")
         kernels.warm_up(config.kernel, config.device)
-        bar.set_description(config.task)
-        if config.annealing.patience:
+        if annealed:
             warm_up()
+        bar.set_description(config.task)
+        if annealed:
             training = Annealing(config, task_of(config, task), bar, checkpoint, first_trial)
         else:
             training = Training(config, task_of(config, task), bar, checkpoint, first_trial, left_out, make_population)

@@ -192,7 +192,7 @@ class AnnealingSettings(Group):
     chains: int = setting(
         1, "chains side by side, each half as hot again as the one before", flat="annealing_chains", low=1, high=16
     )
-    cases: int = setting(48, "cases in a batch of annealing", flat="annealing_cases", low=1)
+    cases: int = setting(64, "cases in a batch of annealing", flat="annealing_cases", low=1)
     start: int | None = setting(
         None,
         "the first level of every lesson, if training goes so far; None: as in gradient descent",
