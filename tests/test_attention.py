@@ -107,7 +107,7 @@ def test_only_plain_pytorch_runs_it_and_nothing_is_rewired():
         population(0.0, rewiring=1.0)
     machine = population(0.0).machine(0)
     with pytest.raises(ValueError, match="reference"):
-        AttentionMachine("access", 4, 1, "mlp", 4, machine.params, "cpu")
+        AttentionMachine("access", 4, 1, "mlp", TINY["hidden"], machine.params, "cpu")
 
 
 def test_it_trains_as_the_machine_does():
