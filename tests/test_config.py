@@ -48,7 +48,7 @@ HASHES = {
     "permutation": "472c22d472",
     "listk": "d5026bb2a1",
     "listsearch": "bf9d1a052a",
-    "merge": "af4d7d65e7",
+    "merge": "519c94f55e",
     "walkbst": "7fffeccfaa",
 }
 
