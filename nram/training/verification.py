@@ -16,7 +16,7 @@ __all__ = ["Verification", "run_cases", "softened", "verify"]
 QUICK_CASES = 100  # a machine that fails on so few cases is not verified on all of them
 SMALL_SIZES = 5  # difficulties that are verified in memories as small as they allow
 SOFTENED = 0.5  # factor on the output layer of a machine whose sharpness is measured
-SHARP = 0.1  # a sharp machine's largest cost of a case when it is softened, in nats
+SHARP = 0.001  # a sharp machine's largest cost of a case when it is softened, in nats
 
 
 @dataclass(frozen=True)
