@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from builders import ARITHMETIC
 from tqdm import tqdm
 
 from nram import tasks
@@ -18,6 +19,7 @@ from nram.annealing.table import Table, grouped
 from nram.annealing.teach import teach
 from nram.machine.circuit import Layout
 from nram.machine.controller import make_controller
+from nram.machine.modules import MODULES
 from nram.model import Machine
 from nram.program import from_machine
 from nram.training import annealing, train
@@ -80,6 +82,30 @@ def test_a_controller_that_is_too_small_is_named(monkeypatch):
     monkeypatch.setattr(teaching, "STEPS", 50)
     with pytest.raises(ValueError, match="1 hidden units did not learn a table of 8 circuits"):
         as_machine(varied_table(0), hidden=1)
+
+
+@pytest.mark.parametrize("cells", [5, MOST_CELLS])
+def test_a_module_computes_the_same_in_every_lane(cells):
+    """All modules without memory, modulo the cells; READ and WRITE, at one address for all lanes and at many."""
+    rng = np.random.default_rng(cells)
+    a, b = rng.integers(cells, size=(2, LANES), dtype=np.uint8)
+    size, here = np.full(LANES, cells, dtype=np.uint8), rng.integers(2, size=LANES, dtype=np.uint8)
+    for module, each in enumerate(MODULES):
+        if each.name in ARITHMETIC:
+            values = np.stack((a, b, a))
+            lanes._compute(module, values, 0, 1, 2, np.zeros((cells, LANES), dtype=np.uint8), size, here)
+            assert values[2].tolist() == [
+                ARITHMETIC[each.name](int(x), int(y)) % cells for x, y in zip(a, b, strict=True)
+            ]
+    for address in (a, np.full_like(a, cells - 1)):
+        memory = rng.integers(cells, size=(cells, LANES), dtype=np.uint8)
+        values, expected = np.stack((address, b, a)), memory.copy()
+        lanes._compute(lanes.READ, values, 0, 1, 2, memory, size, here)
+        assert values[2].tolist() == [memory[cell, lane] for lane, cell in enumerate(address)]
+        for lane in np.flatnonzero(here):
+            expected[address[lane], lane] = b[lane]
+        lanes._compute(lanes.WRITE, values, 0, 1, 2, memory, size, here)
+        assert np.array_equal(memory, expected) and not values[2].any()
 
 
 def test_the_error_counts_wrong_cells_and_those_from_the_first_wrong_one_on():
