@@ -68,6 +68,8 @@ def test_the_table_gives_rates_intervals_and_seconds():
     assert table.loc["merge", ["low", "high"]].tolist() == [low, high]
     text = chances.chances_markdown(table.reset_index())
     assert "| merge | 4 | 3 | 30 to 95% | 20 | 28 |" in text
+    low, high = results.wilson_interval(39, 40)
+    assert f"39 of 40 rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%)" in text
     assert "a chance of 75%; 9.8 are to be expected" in text
     assert "chance" not in chances.chances_markdown(table.reset_index().head(3)), "not without all ten"
 

@@ -11,7 +11,7 @@ from nram.evaluate import compare_forms, error_per_case, evaluate, run_cases
 @pytest.fixture(scope="module")
 def machine():
     """A machine that errs, and more so when discretized."""
-    return nram.load(results.RECORDED / "merge")
+    return nram.load(results.RECORDED / "more" / "merge-descent")
 
 
 def draw(task, difficulty, seed=0):

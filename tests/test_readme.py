@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from nram import results, tasks
-from nram.experiments import study_tables
+from nram.experiments import chances, study_tables
 
 README = (results.CHECKOUT / "README.md").read_text(encoding="utf-8")
 PACKAGE = results.CHECKOUT / "nram"
@@ -43,7 +43,8 @@ def test_the_deviations_of_the_code_are_the_rows_of_the_readme():
 def test_the_tables_are_those_of_the_recorded_runs():
     recorded = results.CHECKOUT / "results" / "recorded"
     tables = results.readme_tables(results.load_runs(recorded)) | study_tables.readme_tables(recorded / "studies")
-    assert len(tables) == 4
+    tables |= chances.readme_tables(recorded / "studies")
+    assert len(tables) == 5
     for name, expected in tables.items():
         (block,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
         assert block.strip() == expected.strip(), f"python -m nram recorded --tables renews {name}"

@@ -104,7 +104,7 @@ def test_a_small_set_of_runs(tmp_path):
 def test_the_readme_is_renewed_between_its_marks(tmp_path):
     readme = tmp_path / "README.md"
     marks = "Before\n<!-- table1 -->\nold\n<!-- /table1 -->\nbetween\n<!-- effort -->\n<!-- /effort -->\nafter\n"
-    marks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("rates", "scaling")) + marks
+    marks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("rates", "scaling", "chances")) + marks
     readme.write_text(marks)
     recorded.update_readme(readme)
     text = readme.read_text()

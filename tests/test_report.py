@@ -23,11 +23,16 @@ TASKS = ("access", "reverse", "listk", "merge")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site of some recorded runs; its folder."""
+    """The site of some recorded runs, one of them unsolved, and of a study of chances; its folder."""
     folder = tmp_path_factory.mktemp("site")
     runs = folder / "results" / "runs"
     for task in TASKS:
-        shutil.copytree(recorded.RECORDED / task, runs / task)
+        source = "more/merge-descent" if task == "merge" else task
+        shutil.copytree(recorded.RECORDED / source, runs / task)
+    chances = [{"task": "copy", "seed": n, "perfect": n > 0, "solved": n > 0, "seconds": 4.0 + n} for n in range(4)]
+    results.write_text(
+        runs / "studies" / "reproduce" / "runs.csv", pd.DataFrame(chances).assign(commit="c").to_csv(index=False)
+    )
     (folder / "results" / "notebooks").mkdir()
     nbformat.write(executed_notebook(), folder / "results" / "notebooks" / "20_table1.ipynb")
     nbformat.write(executed_notebook(), runs / "reverse" / "notebook.ipynb")
@@ -96,6 +101,14 @@ def test_table_1_on_the_page_is_that_of_the_runs(site):
     for value, name in ((True, "pass"), (False, "fail")):
         assert text.count(f'class="{name}"') == (marks == value).sum().sum()
     assert "3 of 10 tasks reach the paper wherever it gives a number" in text
+
+
+def test_the_chances_of_make_reproduce_are_shown(site):
+    text = (site / "index.html").read_text()
+    (section,) = re.findall(r'<section aria-labelledby="chances">(.*?)</section>', text, re.DOTALL)
+    cells = re.findall(r"<td>(.*?)</td>", section)
+    low, high = results.wilson_interval(3, 4)
+    assert cells == ["4", "3", f"{low:.0%} to {high:.0%}", "6", "7"] and ">Copy<" in section
 
 
 def load_traces(site):

@@ -20,8 +20,9 @@ QUICK = {"cases": 100, "max_complexity": 15}
 
 @pytest.fixture
 def folder(tmp_path):
-    for task in ("copy", "merge"):
-        shutil.copytree(RECORDED / task, tmp_path / task)
+    """Copy's recorded run, and one of Merge that errs."""
+    shutil.copytree(RECORDED / "copy", tmp_path / "copy")
+    shutil.copytree(RECORDED / "more" / "merge-descent", tmp_path / "merge")
     return tmp_path
 
 

@@ -22,7 +22,7 @@ from nram.results.files import append_row, locked
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 
-__all__ = ["NAME", "chances_markdown", "chances_table", "load_chances", "run_chances"]
+__all__ = ["NAME", "chances_markdown", "chances_table", "load_chances", "readme_tables", "run_chances"]
 
 NAME = "reproduce"
 FIRST_SEED = 6000  # no search, no recorded run and no tuning has used these seeds
@@ -147,6 +147,13 @@ def chances_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def readme_tables(folder: str | Path) -> dict[str, str]:
+    """The README's table of the study in `folder`/reproduce, by the name of its mark; empty if there is none."""
+    if not (Path(folder) / NAME / "runs.csv").is_file():
+        return {}
+    return {"chances": chances_markdown(chances_table(load_chances(Path(folder) / NAME)))}
+
+
 def chances_markdown(table: pd.DataFrame) -> str:
     """`chances_table` as Markdown, and what it means for all ten rows of one `make reproduce`."""
     shown = pd.DataFrame({"task": table["task"], "runs": table["runs"], "perfect rows": table["perfect"]})
@@ -157,7 +164,10 @@ def chances_markdown(table: pd.DataFrame) -> str:
     text = results.to_markdown(shown)
     if len(table) < len(tasks.KEYS):
         return text
+    perfect, runs = int(table["perfect"].sum()), int(table["runs"].sum())
+    low, high = results.wilson_interval(perfect, runs)
     return text + (
-        f"\nAll ten rows of one `make reproduce` are perfect with a chance of {100 * table['rate'].prod():.0f}%; "
+        f"\n{perfect} of {runs} rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%). By the rates of the "
+        f"tasks all ten rows of one `make reproduce` are perfect with a chance of {100 * table['rate'].prod():.0f}%; "
         f"{table['rate'].sum():.1f} are to be expected.\n"
     )

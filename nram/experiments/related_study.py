@@ -91,7 +91,7 @@ def _plan(only: Sequence[str] | None) -> list[tuple[str, str]]:
         raise ValueError(f"{NAME} has no setting {', '.join(sorted(unknown))}; valid: {', '.join([*systems, *keys])}")
     chosen = [key for key in keys if key in (only or ())] or list(KEYS)
     pairs = product([each for each in systems if each in (only or ())] or systems, chosen)
-    # Merge is not solved by the machine yet, with pointers; with few values it would be another task.
+    # Merge is not learned by the machine's gradient descent; with few values it would be another task.
     return [pair for pair in pairs if pair != (MACHINE, "merge")]
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nram import model, program, results, tasks
-from nram.experiments import related_study, related_tables, study_tables
+from nram.experiments import chances, related_study, related_tables, study_tables
 from nram.experiments.board import Board
 from nram.experiments.notebooks import describe, execute
 from nram.experiments.reproduce import TASK_NOTEBOOK
@@ -153,7 +153,8 @@ def update_readme(path: Path = results.CHECKOUT / "README.md", runs: Path = RECO
     """Renew the tables of the recorded runs between their marks in the README. Raises ValueError for a missing mark."""
     frame = results.load_runs(runs)
     text = path.read_text(encoding="utf-8")
-    tables = results.readme_tables(frame) | study_tables.readme_tables(runs / results.STUDIES)
+    studies = runs / results.STUDIES
+    tables = results.readme_tables(frame) | study_tables.readme_tables(studies) | chances.readme_tables(studies)
     for name, table in tables.items():
         parts = re.split(f"(<!-- {name} -->\n|<!-- /{name} -->)", text)
         if len(parts) != 5:

@@ -1,12 +1,14 @@
 """The site of a folder of runs: a front page and a page per executed notebook. A page loads nothing from elsewhere."""
 
 import json
+import math
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
 from nram import results, tasks
+from nram.experiments import chances
 from nram.experiments.studies import load_study
 from nram.experiments.study_tables import study_table
 from nram.report import curves, recorded, style
@@ -46,6 +48,7 @@ def build(runs: str | Path = recorded.RECORDED, out: str | Path = "results/repor
         panels=[_panel(key, table, best) for key in tasks.KEYS],
         traces=entries,
         first=recorded.TRACED,
+        chances=_chances(runs),
         rates=_success_rates(runs, frame),
         notebooks=pages,
         where=_where(best),
@@ -110,6 +113,29 @@ def _write_traces(entries: list[dict], path: Path) -> None:
     """Write the stepper's data as a script: a page opened from disk may not fetch JSON."""
     data = json.dumps(entries, separators=(",", ":")).replace("</", "<\\/")  # "</script>" would end the script
     results.write_text(path, f"const TRACES = {data};\n")
+
+
+def _chances(runs: Path) -> list[dict]:
+    """How often `make reproduce` ends in a perfect row, task by task; empty without the folder's study of that."""
+    folder = runs / results.STUDIES / chances.NAME
+    if not (folder / "runs.csv").is_file():
+        return []
+    table = chances.chances_table(chances.load_chances(folder))
+    return [
+        {
+            "title": tasks.get(row.task).title,
+            "runs": row.runs,
+            "perfect": row.perfect,
+            "interval": f"{row.low:.0%} to {row.high:.0%}",
+            "median": _seconds(row.median_seconds),
+            "slow": _seconds(row.slow_seconds),
+        }
+        for row in table.itertuples()
+    ]
+
+
+def _seconds(number: float) -> str:
+    return "–" if math.isnan(number) else f"{number:.0f}"
 
 
 def _success_rates(runs: Path, frame: pd.DataFrame) -> list[dict]:
