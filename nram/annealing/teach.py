@@ -9,6 +9,7 @@ from nram.machine.controller import MLP, init_member
 __all__ = ["teach"]
 
 LEARNING_RATE, STEPS = 0.02, 2000
+TRIES = 5  # of initial parameters
 LOOK_EVERY = 10  # steps between two looks at whether it has learned the table
 MARGIN = 1.0  # by which every chosen logit has to lead while the controller learns
 SHARP = 40.0  # by which it leads in the end, which makes every softmax one-hot in single precision
@@ -18,8 +19,20 @@ def teach(table: Table, controller: MLP, generator: torch.Generator) -> dict[str
     """Parameters of a controller that emits the table's circuits and stops, sharply, for all patterns of zeros.
 
     It starts as any member does, and descends the gradient of the circuits' cross-entropy until every chosen logit
-    leads by `MARGIN`. Then its output layer is scaled. Raises ValueError if it cannot learn the table.
+    leads by `MARGIN`. Then its output layer is scaled. Raises ValueError if it cannot learn the table, which was never
+    seen of a layer with a unit for each pattern.
     """
+    for _ in range(TRIES):
+        params = _learned(table, controller, generator)
+        if params is not None:
+            return params
+    raise ValueError(
+        f"a controller of {controller.hidden} hidden units did not learn a table of {len(table.stops)} circuits"
+    )
+
+
+def _learned(table: Table, controller: MLP, generator: torch.Generator) -> dict[str, Tensor] | None:
+    """The parameters after one try; None if it failed."""
     layout = table.layout
     patterns = torch.arange(len(table.stops))[:, None] >> torch.arange(layout.num_registers) & 1
     sources, stops = torch.from_numpy(table.sources).long(), torch.from_numpy(table.stops)
@@ -36,7 +49,7 @@ def teach(table: Table, controller: MLP, generator: torch.Generator) -> dict[str
         optimizer.zero_grad()
         _cost(layout.split(outputs[:, :-1]), sources, outputs[:, -1], stops).backward()
         optimizer.step()
-    raise ValueError(f"a controller of {controller.hidden} hidden units did not learn a table of {len(stops)} circuits")
+    return None
 
 
 def _cost(logits: tuple[Tensor, ...], sources: Tensor, stop: Tensor, stops: Tensor) -> Tensor:

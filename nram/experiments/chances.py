@@ -166,8 +166,8 @@ def chances_markdown(table: pd.DataFrame) -> str:
         return text
     perfect, runs = int(table["perfect"].sum()), int(table["runs"].sum())
     low, high = results.wilson_interval(perfect, runs)
+    text += f"\n{perfect} of {runs} rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%). "
     return text + (
-        f"\n{perfect} of {runs} rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%). By the rates of the "
-        f"tasks all ten rows of one `make reproduce` are perfect with a chance of {100 * table['rate'].prod():.0f}%; "
-        f"{table['rate'].sum():.1f} are to be expected.\n"
+        f"By the tasks' rates all ten rows of one `make reproduce` are perfect with a chance of "
+        f"{100 * table['rate'].prod():.0f}%; {table['rate'].sum():.1f} are to be expected.\n"
     )
