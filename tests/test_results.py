@@ -386,7 +386,7 @@ def test_the_short_table_says_what_is_behind_it():
     text = results.summary_markdown(results.table1(runs))
     assert "| copy | 0 | ✓ 0 | perfect | ✓ perfect | perfect | ✓ perfect |" in text
     assert "tasks reach the paper wherever it gives a number." in text
-    assert "Each train error is measured on at least 1,000 fresh cases" in text
+    assert "Each train error is measured on at least 10,000 fresh cases" in text
     nothing = results.summary_markdown(results.table1(runs.iloc[:0]))
     assert nothing.count("○ not run") == 30 and "0 of 10 tasks" in nothing and "fresh cases" not in nothing
 
