@@ -41,7 +41,30 @@ def _run(operations, first, moves, first_move, table, rows, num_registers, const
         for k in range(first[circuit], first[circuit + 1]):
             module, output = operations[k, 0], operations[k, 1]
             a, b = values[operations[k, 2]], values[operations[k, 3]]
-            values[output] = _module_output(module, a, b, memory, num_cells)
+            if module == READ:
+                result = memory[a]
+            elif module == WRITE:
+                memory[a] = b
+                result = 0
+            elif module == INC:
+                result = a + 1 if a + 1 < num_cells else 0
+            elif module == DEC:
+                result = a - 1 if a > 0 else num_cells - 1
+            elif module == ADD:
+                result = a + b if a + b < num_cells else a + b - num_cells
+            elif module == SUB:
+                result = a - b if a >= b else a - b + num_cells
+            elif module == LESS:
+                result = 1 if a < b else 0
+            elif module == LESS_OR_EQUAL:
+                result = 1 if a <= b else 0
+            elif module == EQUAL:
+                result = 1 if a == b else 0
+            elif module == MIN:
+                result = min(a, b)
+            else:
+                result = max(a, b)
+            values[output] = result
         if rows[row, 1]:
             return t + 1
         state = rows[row, 2]
@@ -50,36 +73,3 @@ def _run(operations, first, moves, first_move, table, rows, num_registers, const
         for k in range(first_move[circuit], first_move[circuit + 1]):
             values[moves[k, 0]] = moved[k - first_move[circuit]]
     return limit
-
-
-@njit
-def _module_output(module, a, b, memory, num_cells):
-    """What a module makes of two integers; WRITE changes `memory` [M] and returns 0, as it does everywhere."""
-    if module == READ:
-        return np.int64(memory[a])
-    if module == WRITE:
-        memory[a] = b
-        return 0
-    if module == ZERO:
-        return 0
-    if module == ONE:
-        return 1
-    if module == TWO:
-        return 2
-    if module == INC:
-        return a + 1 if a + 1 < num_cells else 0
-    if module == DEC:
-        return a - 1 if a > 0 else num_cells - 1
-    if module == ADD:
-        return a + b if a + b < num_cells else a + b - num_cells
-    if module == SUB:
-        return a - b if a >= b else a - b + num_cells
-    if module == LESS:
-        return 1 if a < b else 0
-    if module == LESS_OR_EQUAL:
-        return 1 if a <= b else 0
-    if module == EQUAL:
-        return 1 if a == b else 0
-    if module == MIN:
-        return min(a, b)
-    return max(a, b)
