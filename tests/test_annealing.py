@@ -237,6 +237,14 @@ def test_it_draws_from_lessons_and_sizes_of_training_alone(monkeypatch):
     assert max(cells) <= config.examples.num_cells + config.examples.extra_cells
 
 
+def test_a_third_of_the_cases_has_the_tasks_own_time_limit():
+    config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
+    training = Annealing(config, task_of(config), tqdm(disable=True))
+    cases = training.draw(192, 10, torch.Generator().manual_seed(1))
+    beyond = (cases.limit - cases.mask.sum(1)).flatten()
+    assert [(beyond == each).sum() for each in (2, 6)] == [128, 64]
+
+
 def test_levels_rise_one_by_one_and_bound_what_is_drawn():
     config = TrainConfig.for_task("copy", seed=1, annealing=50, annealing_start=2, budget_batches=200)
     levels = [int(each.partition("@")[0]) for each in train(config, **QUIET).trials["rises"].iloc[0].split()]

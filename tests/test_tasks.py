@@ -180,6 +180,16 @@ def test_limits_depend_on_the_difficulty_alone(key, limits):
     assert longer.sample(torch.tensor([4]), 40).limit.tolist() == [19]
 
 
+def test_a_tasks_own_limit_outlives_another_where_it_is_longer():
+    merge = tasks.get("merge")
+    shorter = merge.with_limit(1, 2).with_limit(2, 0)
+    batch = shorter.sample(torch.tensor([2, 5, 6, 9]), 40)
+    assert batch.limit.tolist() == [4, 10, 12, 18]
+    assert shorter.relaxed(batch).limit.tolist() == [8, 11, 12, 18]
+    assert torch.equal(shorter.relaxed(batch).memory, batch.memory)
+    assert merge.relaxed(batch).limit.tolist() == [8, 11, 12, 18], "a task as it is has its own limit alone"
+
+
 # Errors
 
 

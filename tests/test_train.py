@@ -6,10 +6,12 @@ import pytest
 import torch
 from builders import stop_after, tiny_config
 
-from nram import results, tasks
+from nram import load, results, tasks
+from nram.evaluate import compare_forms
 from nram.experiments import run as experiment
 from nram.experiments.run import restore
-from nram.training.config import TrainConfig
+from nram.training import verification
+from nram.training.config import TrainConfig, task_of
 from nram.training.loop import CHECK_EVERY, train
 from nram.training.polish import polish
 from nram.training.verification import SHARP, Verification, softened, verify
@@ -53,6 +55,21 @@ def test_a_soft_machine_is_not_solved_until_polishing_has_made_it_sharp():
     )
     same, found = polish(result.machine, settings)
     assert found.solved and same is result.machine, "a sharp machine is left as it is"
+
+
+def test_small_memories_are_verified_with_the_tasks_own_time_limit(monkeypatch):
+    """What is right only as long as it is stopped early is not solved."""
+    seen = []
+
+    def spy(machine, batch):
+        seen.append((batch.memory.shape[1], set((batch.limit - batch.difficulty).tolist())))
+        return compare_forms(machine, batch)
+
+    monkeypatch.setattr(verification, "compare_forms", spy)
+    config = TrainConfig.for_task("merge")
+    verify(load(results.RECORDED / "more" / "merge-descent"), task_of(config), config, seed=1)
+    assert [limits for _, limits in seen] == [{2}, {2}] + [{6}] * verification.SMALL_SIZES
+    assert max(cells for cells, _ in seen[2:]) <= config.examples.num_cells
 
 
 def test_verification_ranks_solved_then_exact_then_the_better_form():

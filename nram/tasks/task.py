@@ -76,6 +76,7 @@ class Task:
     solver: changes a memory, a list of M integers, in place into what a perfect machine leaves. It knows nothing else.
         Without one, `solve` raises.
     lessons: easier distributions over the task's instances, in the order in which training goes through them.
+    own_limit: slope and offset of the task's own time limit where `with_limit` has replaced it.
     Raises ValueError for memories or limits that shrink or vanish, or a train_difficulty out of range.
     """
 
@@ -91,6 +92,7 @@ class Task:
     solver: Solver | None = None
     max_difficulty: int | None = None
     lessons: tuple[Lesson, ...] = ()
+    own_limit: tuple[int, int] | None = None
 
     def __post_init__(self):
         if self.cells_slope < 0 or self.limit_slope < 0:
@@ -113,7 +115,13 @@ class Task:
 
     def with_limit(self, slope: int, offset: int) -> "Task":
         """The same task with the time limit slope * difficulty + offset. Raises ValueError as `Task` does."""
-        return replace(self, limit_slope=slope, limit_offset=offset)
+        own = self.own_limit or (self.limit_slope, self.limit_offset)
+        return replace(self, limit_slope=slope, limit_offset=offset, own_limit=own)
+
+    def relaxed(self, batch: Batch) -> Batch:
+        """The batch with the task's own time limits wherever those are longer than the ones of `with_limit`."""
+        slope, offset = self.own_limit or (self.limit_slope, self.limit_offset)
+        return batch._replace(limit=torch.maximum(batch.limit, slope * batch.difficulty + offset))
 
     @property
     def stages(self) -> tuple["Task", ...]:

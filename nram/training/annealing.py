@@ -203,8 +203,9 @@ class Annealing:
     def draw(self, count: int, level: int, generator: torch.Generator) -> Group:
         """Fresh cases of the trial's lesson up to a level, and some of the lesson before, up to the train difficulty.
 
-        A third lies in memories as small as a random level allows, the others in larger ones. Below the highest level
-        cases that are too easy to learn from are left out.
+        A third lies in memories as small as a random level allows, with the task's own time limits where these are
+        longer than the recipe's; the others lie in larger memories. Below the highest level cases that are too easy to
+        learn from are left out.
         """
         examples, lesson, low = self.config.examples, self.trial.lesson, self.task.min_difficulty
         if level < examples.train_difficulty:
@@ -217,10 +218,12 @@ class Annealing:
         reviewed = round(count * REVIEW) if lesson > 0 else 0
         for stage, share, top in ((lesson, count - reviewed, level), (lesson - 1, reviewed, examples.train_difficulty)):
             for group, size in enumerate(_split(share, GROUPS)):
-                hardest = int(uniform(low, top)) if group == GROUPS - 1 else top
+                last = group == GROUPS - 1
+                hardest = int(uniform(low, top)) if last else top
                 num_cells = self.task.smallest_memory(hardest) + int(uniform(0, examples.extra_cells))
                 if size:
-                    batches.append(self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator))
+                    batch = self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator)
+                    batches.append(self.task.relaxed(batch) if last else batch)
         return grouped(batches)
 
     def has_learned(self, table: Table, generator: torch.Generator) -> bool:

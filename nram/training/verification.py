@@ -67,24 +67,24 @@ def run_cases(machine: Machine, task: tasks.Task, config: TrainConfig, cases: in
 
     A third has num_cells cells and a third num_cells + extra_cells. In both, half of the cases are at the train
     difficulty, the others uniform up to it. The last third is at `SMALL_SIZES` difficulties, each in its smallest
-    memory.
+    memory, with the task's own time limits where these are longer than the recipe's.
     """
     generator = torch.Generator().manual_seed(seed)
     examples, low, high = config.examples, task.min_difficulty, config.examples.train_difficulty
-    plan = []
+    batches = []
     for num_cells in (examples.num_cells, examples.num_cells + examples.extra_cells):
         difficulty = torch.randint(low, high + 1, (cases // 3,), generator=generator)
         difficulty[::2] = high
-        plan.append((difficulty, num_cells))
+        batches.append(task.sample(difficulty, num_cells, generator))
     small = torch.linspace(low, high, SMALL_SIZES).long().unique().tolist()
     for place, each in enumerate(small):
         count = len(range(place, cases - 2 * (cases // 3), len(small)))
-        plan.append((torch.full((count,), each), task.smallest_memory(each)))
+        batch = task.sample(torch.full((count,), each), task.smallest_memory(each), generator)
+        batches.append(task.relaxed(batch))
     soft = softened(machine, SOFTENED)
     cells = wrong_fuzzy = wrong_discretized = disagreements = 0
     largest_cost = 0.0
-    for difficulty, num_cells in plan:
-        batch = task.sample(difficulty, num_cells, generator)
+    for batch in batches:
         found = compare_forms(machine, batch)
         cells += found.output_cells.sum().item()
         wrong_fuzzy += found.fuzzy_wrong.sum().item()
