@@ -237,12 +237,13 @@ def test_it_draws_from_lessons_and_sizes_of_training_alone(monkeypatch):
     assert max(cells) <= config.examples.num_cells + config.examples.extra_cells
 
 
-def test_a_third_of_the_cases_has_the_tasks_own_time_limit():
+def test_at_the_highest_level_a_third_of_the_cases_has_the_tasks_own_time_limit():
     config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
     training = Annealing(config, task_of(config), tqdm(disable=True))
-    cases = training.draw(192, 10, torch.Generator().manual_seed(1))
-    beyond = (cases.limit - cases.mask.sum(1)).flatten()
-    assert [(beyond == each).sum() for each in (2, 6)] == [128, 64]
+    for level, counts in ((9, [192, 0]), (10, [128, 64])):
+        cases = training.draw(192, level, torch.Generator().manual_seed(1))
+        beyond = (cases.limit - cases.mask.sum(1)).flatten()
+        assert [(beyond == each).sum() for each in (2, 6)] == counts
 
 
 def test_levels_rise_one_by_one_and_bound_what_is_drawn():

@@ -203,12 +203,13 @@ class Annealing:
     def draw(self, count: int, level: int, generator: torch.Generator) -> Group:
         """Fresh cases of the trial's lesson up to a level, and some of the lesson before, up to the train difficulty.
 
-        A third lies in memories as small as a random level allows, with the task's own time limits where these are
-        longer than the recipe's; the others lie in larger memories. Below the highest level cases that are too easy to
-        learn from are left out.
+        A third lies in memories as small as a random level allows, the others in larger ones. Below the highest level
+        cases that are too easy to learn from are left out. At the highest the third in small memories has the task's
+        own time limits where these are longer than the recipe's.
         """
         examples, lesson, low = self.config.examples, self.trial.lesson, self.task.min_difficulty
-        if level < examples.train_difficulty:
+        at_the_top = level == examples.train_difficulty
+        if not at_the_top:
             low = min(max(low, self.config.annealing.easiest or low), level)
 
         def uniform(low: int, high: int, count: int = 1) -> torch.Tensor:
@@ -223,7 +224,7 @@ class Annealing:
                 num_cells = self.task.smallest_memory(hardest) + int(uniform(0, examples.extra_cells))
                 if size:
                     batch = self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator)
-                    batches.append(self.task.relaxed(batch) if last else batch)
+                    batches.append(self.task.relaxed(batch) if last and at_the_top else batch)
         return grouped(batches)
 
     def has_learned(self, table: Table, generator: torch.Generator) -> bool:
