@@ -24,6 +24,7 @@ from nram.model import Machine
 from nram.program import from_machine
 from nram.training import annealing, train
 from nram.training.annealing import Annealing
+from nram.training.cases import Cases
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig, task_of
 from nram.training.population import Population
@@ -72,10 +73,10 @@ def test_a_taught_machine_does_what_its_table_does(seed):
     for batch in batches:
         fuzzy, discretized = (each.run(batch.memory, batch.limit) for each in (machine, machine.discretize()))
         assert torch.equal(fuzzy, discretized)
-        wrong = ((discretized != batch.target) & batch.mask).any(1).sum().item()
-        assert table.wrong(grouped([batch])) == wrong
-    together = sum(table.wrong(grouped([batch])) for batch in batches)
-    assert table.wrong(grouped(batches)) == together > 0
+        wrong = ((discretized != batch.target) & batch.mask).any(1)
+        assert table.wrong(grouped([batch])).tolist() == wrong.tolist()
+    together = np.concatenate([table.wrong(grouped([batch])) for batch in batches])
+    assert table.wrong(grouped(batches)).tolist() == together.tolist() and together.any()
 
 
 def test_a_controller_that_is_too_small_is_named(monkeypatch):
@@ -238,10 +239,9 @@ def test_it_draws_from_lessons_and_sizes_of_training_alone(monkeypatch):
 
 
 def test_at_the_highest_level_a_third_of_the_cases_has_the_tasks_own_time_limit():
-    config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
-    training = Annealing(config, task_of(config), tqdm(disable=True))
+    config = TrainConfig.for_task("merge")
     for level, counts in ((9, [192, 0]), (10, [128, 64])):
-        cases = training.draw(192, level, torch.Generator().manual_seed(1))
+        cases = grouped(Cases(config, task_of(config)).draw(192, 0, level, torch.Generator().manual_seed(1)))
         beyond = (cases.limit - cases.mask.sum(1)).flatten()
         assert [(beyond == each).sum() for each in (2, 6)] == counts
 
@@ -269,15 +269,42 @@ def test_a_better_table_moves_to_the_colder_chain(monkeypatch):
     errors = dict(zip(map(id, training.tables), (0.9, 0.5, 0.1), strict=True))
     monkeypatch.setattr(Table, "anneal", lambda self, cases, **settings: (errors[id(self)], errors[id(self)]))
     before = list(training.tables)
-    assert training.run_chains(None, seed=1) == (0.9, [0.1, 0.5, 0.9])
+    assert training.run_chains(drawn("merge", [4]), seed=1) == (0.9, [0.1, 0.5, 0.9])
     assert training.tables == before[::-1]
 
 
 def test_what_is_too_easy_is_left_out_below_the_highest_level():
-    config = TrainConfig.for_task("merge", seed=1, **MERGE, annealing=10)
-    training, generator = Annealing(config, task_of(config), tqdm(disable=True)), torch.Generator().manual_seed(1)
-    sizes = [training.draw(200, level, generator).mask.sum(1) for level in (6, 10)]
+    config, generator = TrainConfig.for_task("merge"), torch.Generator().manual_seed(1)
+    sizes = [grouped(Cases(config, task_of(config)).draw(200, 0, level, generator)).mask.sum(1) for level in (6, 10)]
     assert [(size[size > 0].min(), size.max()) for size in sizes] == [(4, 6), (2, 10)]
+
+
+class Judge:
+    """Stands for a table that is wrong at one difficulty of Copy."""
+
+    def __init__(self, difficulty):
+        self.difficulty, self.draws = difficulty, 0
+
+    def wrong(self, cases):
+        self.draws += 1
+        return (cases.mask.sum(1) == self.difficulty)[cases.weight > 0]
+
+
+def test_a_table_trains_on_what_it_gets_wrong_of_many_cases():
+    config, generator = TrainConfig.for_task("copy", **SMALL), torch.Generator().manual_seed(1)
+    missed = Cases(config, task_of(config)).missed(Judge(4), 0, generator)
+    wrong = [(batch.mask.sum(1) == 4).tolist() for batch in missed]
+    assert all(each == sorted(each, reverse=True) for each in wrong) and any(map(any, wrong))
+    assert not all(map(all, wrong)), "some are right, so that they stay so"
+    assert config.annealing.cases - len(missed) < sum(map(len, wrong)) <= config.annealing.cases
+
+
+def test_the_task_itself_is_learned_by_who_is_right_in_twenty_times_as_many_cases():
+    config, right = TrainConfig.for_task("listsearch"), [Judge(0), Judge(0)]
+    cases = Cases(config, task_of(config))
+    for lesson, judge in zip((0, len(cases.stages) - 1), right, strict=True):
+        assert cases.missed(judge, lesson, torch.Generator().manual_seed(1)) == []
+    assert [judge.draws for judge in right] == [1, 20]
 
 
 def test_no_level_lies_above_the_train_difficulty():

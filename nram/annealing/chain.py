@@ -102,15 +102,15 @@ def _anneal(sources, stops, wiring, groups, prefix, growth, temperature, proposa
 
 @njit
 def _wrong_cases(sources, stops, wiring, groups):
-    """In how many cases a table leaves a wrong output cell."""
+    """Whether a table leaves a wrong output cell, bool[groups, LANES]."""
     circuits, scratch = _circuits(sources, stops, len(wiring.first_slot)), _scratch(wiring, groups.memory.shape[1])
-    wrong = 0
+    wrong = np.zeros(groups.weight.shape, dtype=np.bool_)
     for number in range(len(groups.memory)):
         group = _group(groups, number)
         memory = _run(circuits, wiring, group, scratch)
         for lane in range(LANES):
             differs = (memory[:, lane] != group.target[:, lane]) & (group.mask[:, lane] == 1)
-            wrong += group.weight[lane] > 0 and differs.any()
+            wrong[number, lane] = differs.any()
     return wrong
 
 

@@ -87,9 +87,10 @@ class Table:
         settings = (prefix, growth, temperature, proposals, until_right, seed)
         return chain.anneal((self.sources, self.stops, self._wiring, cases, *settings))
 
-    def wrong(self, cases: Group) -> int:
-        """In how many cases the machine leaves a wrong output cell."""
-        return chain.wrong_cases((self.sources, self.stops, self._wiring, cases))
+    def wrong(self, cases: Group) -> np.ndarray:
+        """Whether the machine leaves a wrong output cell, bool[N] for N cases."""
+        wrong = chain.wrong_cases((self.sources, self.stops, self._wiring, cases))
+        return wrong[cases.weight > 0]
 
     @cached_property
     def _wiring(self) -> Wiring:

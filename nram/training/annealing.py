@@ -2,8 +2,9 @@
 
 An attempt starts with a random circuit. A chain of changes lowers the error on cases of its lesson and level, which are
 drawn anew in every batch (see `nram.annealing.tempering`). Its level rises as a member's does. When the table makes no
-error on fresh cases of all sizes of training it has learned the lesson, and the next begins from there. At the task
-itself a controller learns the table, and the machine is verified as any candidate is.
+error on many fresh cases of all sizes of training it has learned the lesson, and the next begins from there; otherwise
+it trains on those that it got wrong. At the task itself a controller learns the table, and the machine is verified as
+any candidate is.
 Deviation: the paper trains by gradient descent alone. Nothing here descends the gradient of the machine's cost. It sees
 what that sees: input-output pairs of the sizes of training.
 """
@@ -18,14 +19,16 @@ import torch
 from tqdm import tqdm
 
 from nram import tasks
-from nram.annealing.lanes import MOST_CELLS, Group
+from nram.annealing.lanes import MOST_CELLS
 from nram.annealing.table import Table, grouped
 from nram.annealing.teach import teach
 from nram.annealing.tempering import temper
 from nram.machine.circuit import Layout
 from nram.machine.controller import make_controller
 from nram.model import Machine
+from nram.tasks import Batch
 from nram.training import status
+from nram.training.cases import Cases
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
 from nram.training.progress import HISTORY_EVERY, progress_text, tell_row
@@ -36,11 +39,9 @@ from nram.training.verification import Verification, verify
 
 __all__ = ["Annealing"]
 
-GROUPS = 3  # groups of a batch's cases, each in memories of one size; the last in small ones
-REVIEW = 1 / 3  # share of cases from the lesson before
 DECAY = 0.9  # of the moving error, per batch
+RIGHT = 1e-9  # a sum of errors below it is of roundings alone
 GAIN = 0.01  # smallest drop of the moving error that counts as progress
-LEARNED_CASES = 500  # fresh cases that a learned table knows
 TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
 NAME = "annealing"  # of the state in a checkpoint
 # Numbers, text and None, which a checkpoint has as they are.
@@ -68,7 +69,7 @@ class Annealing:
         first_trial: int = 0,
     ):
         self.config, self.task, self.bar, self.checkpoint = config, task, bar, checkpoint
-        self.stages = task.stages if config.curriculum.lessons else task.stages[-1:]
+        self.cases = Cases(config, task)
         self.layout = Layout(config.machine.num_registers, config.machine.repetitions)
         cells = config.examples.num_cells + config.examples.extra_cells
         if cells > MOST_CELLS:
@@ -153,8 +154,8 @@ class Annealing:
 
     @property
     def last_stage(self) -> int:
-        """The index of the task itself in `stages`."""
-        return len(self.stages) - 1
+        """The index of the task itself among the stages."""
+        return len(self.cases.stages) - 1
 
     @property
     def at_the_top(self) -> bool:
@@ -169,11 +170,11 @@ class Annealing:
         self.batches, trial.batches = self.batches + 1, trial.batches + 1
         seed = hash((self.config.seed, trial.number, trial.batches))
         generator = torch.Generator().manual_seed(seed % 2**62)
-        before, errors = self.run_chains(self.draw(settings.cases, trial.level, generator), seed)
+        cases = self.cases.draw(settings.cases, trial.lesson, trial.level, generator)
+        before, errors = self.run_chains(cases, seed)
         trial.error = DECAY * trial.error + (1 - DECAY) * before
         self.bar.update()
-        right = [table for table, error in zip(self.tables, errors, strict=True) if error < 1e-9 and self.at_the_top]
-        learned = next((table for table in right if self.has_learned(table, generator)), None)
+        learned = self.learned_table(errors, generator) if self.at_the_top else None
         if learned is not None:
             trial.error = 0.0
             self.pass_lesson(learned, generator)
@@ -187,49 +188,31 @@ class Annealing:
                 self.give_up()
         self.report()
 
-    def run_chains(self, cases: Group, seed: int) -> tuple[float, list[float]]:
+    def learned_table(self, errors: list[float], generator: torch.Generator) -> Table | None:
+        """A table that has learned the lesson, if there is one. Else what seemed right trains on what it gets wrong."""
+        missed = []
+        for table, error in zip(self.tables, errors, strict=True):
+            if error < RIGHT:
+                found = self.cases.missed(table, self.trial.lesson, generator)
+                if not found:
+                    return table
+                missed = missed or found
+        if missed:
+            self.run_chains(missed, generator.initial_seed() + 1)
+        return None
+
+    def run_chains(self, cases: list[Batch], seed: int) -> tuple[float, list[float]]:
         """Let all chains run on the cases: the coldest one's error before, and the errors of all after it."""
         settings = self.config.annealing
         return temper(
             self.tables,
-            cases,
+            grouped(cases),
             prefix=settings.prefix,
             growth=settings.growth,
             temperature=settings.temperature,
             until_right=self.at_the_top,
             seed=seed % 2**62,
         )
-
-    def draw(self, count: int, level: int, generator: torch.Generator) -> Group:
-        """Fresh cases of the trial's lesson up to a level, and some of the lesson before, up to the train difficulty.
-
-        A third lies in memories as small as a random level allows, the others in larger ones. Below the highest level
-        cases that are too easy to learn from are left out. At the highest the third in small memories has the task's
-        own time limits where these are longer than the recipe's.
-        """
-        examples, lesson, low = self.config.examples, self.trial.lesson, self.task.min_difficulty
-        at_the_top = level == examples.train_difficulty
-        if not at_the_top:
-            low = min(max(low, self.config.annealing.easiest or low), level)
-
-        def uniform(low: int, high: int, count: int = 1) -> torch.Tensor:
-            return torch.randint(low, high + 1, (count,), generator=generator)
-
-        batches = []
-        reviewed = round(count * REVIEW) if lesson > 0 else 0
-        for stage, share, top in ((lesson, count - reviewed, level), (lesson - 1, reviewed, examples.train_difficulty)):
-            for group, size in enumerate(_split(share, GROUPS)):
-                last = group == GROUPS - 1
-                hardest = int(uniform(low, top)) if last else top
-                num_cells = self.task.smallest_memory(hardest) + int(uniform(0, examples.extra_cells))
-                if size:
-                    batch = self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator)
-                    batches.append(self.task.relaxed(batch) if last and at_the_top else batch)
-        return grouped(batches)
-
-    def has_learned(self, table: Table, generator: torch.Generator) -> bool:
-        """Whether a table is right in fresh cases of its lesson, at all levels of training."""
-        return table.wrong(self.draw(LEARNED_CASES, self.config.examples.train_difficulty, generator)) == 0
 
     def pass_lesson(self, table: Table, generator: torch.Generator) -> None:
         """Begin the next lesson. At the task itself: see whether the machine is solved, and go on if it is not."""
@@ -377,8 +360,3 @@ class Annealing:
             params = {name.removeprefix("best."): each for name, each in tensors.items() if name.startswith("best.")}
             self.best = self.machine(params), Verification(**state["best"])
         self.earlier_seconds, self.resumed = state["seconds"], state["resumed"] + 1
-
-
-def _split(count: int, parts: int) -> list[int]:
-    """A count in nearly equal parts."""
-    return [count * (part + 1) // parts - count * part // parts for part in range(parts)]
