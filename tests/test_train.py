@@ -10,6 +10,9 @@ from nram import load, results, tasks
 from nram.evaluate import compare_forms
 from nram.experiments import run as experiment
 from nram.experiments.run import restore
+from nram.machine.circuit import Layout
+from nram.model import Machine
+from nram.program import Program
 from nram.training import verification
 from nram.training.config import TrainConfig, task_of
 from nram.training.loop import CHECK_EVERY, train
@@ -57,8 +60,20 @@ def test_a_soft_machine_is_not_solved_until_polishing_has_made_it_sharp():
     assert found.solved and same is result.machine, "a sharp machine is left as it is"
 
 
+def test_what_is_right_only_when_it_is_stopped_early_is_not_solved():
+    """This copies on and on: past the output, and in the end over its own pointers."""
+    copy = "when r1 = 0:\n    READ r1; r1 = ONE; r2 = READ\n"
+    copy += "otherwise:\n    READ r1; INC r2; ADD r1 ONE; WRITE r2 READ; r1 = ADD; r2 = INC\n"
+    program = Program.parse(copy, Layout(2), "copy")
+    controller, params = program.controller()
+    machine = Machine("copy", 2, 1, "mlp", controller.hidden, params)
+    config = TrainConfig.for_task("copy", limit_slope=1, limit_offset=1, verify_cases=100)
+    patient = dataclasses.replace(tasks.get("copy"), limit_offset=40)
+    for task, solved in ((tasks.get("copy"), True), (patient, False)):
+        assert verify(machine, task_of(config, task), config, seed=1).solved == solved
+
+
 def test_small_memories_are_verified_with_the_tasks_own_time_limit(monkeypatch):
-    """What is right only as long as it is stopped early is not solved."""
     seen = []
 
     def spy(machine, batch):

@@ -114,7 +114,10 @@ class Task:
         return self.limit_slope * difficulty + self.limit_offset
 
     def with_limit(self, slope: int, offset: int) -> "Task":
-        """The same task with the time limit slope * difficulty + offset. Raises ValueError as `Task` does."""
+        """The same task with the time limit slope * difficulty + offset; its own is kept for `relaxed`.
+
+        Raises ValueError as `Task` does.
+        """
         own = self.own_limit or (self.limit_slope, self.limit_offset)
         return replace(self, limit_slope=slope, limit_offset=offset, own_limit=own)
 

@@ -40,7 +40,7 @@ from nram.training.verification import Verification, verify
 __all__ = ["Annealing"]
 
 DECAY = 0.9  # of the moving error, per batch
-RIGHT = 1e-9  # a sum of errors below it is of roundings alone
+RIGHT = 1e-9  # a mean error below it is of roundings alone
 GAIN = 0.01  # smallest drop of the moving error that counts as progress
 TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
 NAME = "annealing"  # of the state in a checkpoint
@@ -165,7 +165,7 @@ class Annealing:
     # Batches
 
     def step(self) -> None:
-        """One batch: `ROUNDS` rounds of all chains on fresh cases, and what is due after it."""
+        """One batch: all chains run on fresh cases, perhaps on such as a table gets wrong that seemed right."""
         trial, settings = self.trial, self.config.annealing
         self.batches, trial.batches = self.batches + 1, trial.batches + 1
         seed = hash((self.config.seed, trial.number, trial.batches))
@@ -175,10 +175,14 @@ class Annealing:
         trial.error = DECAY * trial.error + (1 - DECAY) * before
         self.bar.update()
         learned = self.learned_table(errors, generator) if self.at_the_top else None
-        if learned is not None:
-            trial.error = 0.0
-            self.pass_lesson(learned, generator)
-        elif trial.error < settings.threshold and not self.at_the_top:
+        if learned is None or not self.pass_lesson(learned, generator):
+            self.follow_error()
+        self.report()
+
+    def follow_error(self) -> None:
+        """Let the level rise if the moving error is small. Give the attempt up if it has not fallen for long."""
+        trial, settings = self.trial, self.config.annealing
+        if trial.error < settings.threshold and not self.at_the_top:
             self.rise(trial.level + 1)
         elif trial.error < self.lowest_error - GAIN:
             self.lowest_error, self.since_gain = trial.error, 0
@@ -186,7 +190,6 @@ class Annealing:
             self.since_gain += 1
             if self.since_gain >= settings.patience:
                 self.give_up()
-        self.report()
 
     def learned_table(self, errors: list[float], generator: torch.Generator) -> Table | None:
         """A table that has learned the lesson, if there is one. Else what seemed right trains on what it gets wrong."""
@@ -214,21 +217,25 @@ class Annealing:
             seed=seed % 2**62,
         )
 
-    def pass_lesson(self, table: Table, generator: torch.Generator) -> None:
-        """Begin the next lesson. At the task itself: see whether the machine is solved, and go on if it is not."""
+    def pass_lesson(self, table: Table, generator: torch.Generator) -> bool:
+        """Begin the next lesson, or end at the task itself if the machine is solved. Whether the lesson is passed."""
         trial = self.trial
+        trial.error = 0.0
         if trial.lesson < self.last_stage:
             trial.lesson += 1
             self.graduates.append(Graduate(table.copy(), dataclasses.replace(trial)))
             self.tables = [self.start() for _ in self.tables]
             self.begin_lesson()
-        elif self.consider(table, generator):
-            self.close("solved")
-            if not self.config.population.keep_going:
-                self.stopped_by = "solved"
-                return
+            return True
+        if not self.consider(table, generator):
+            return False
+        self.close("solved")
+        if self.config.population.keep_going:
             self.graduates.clear()
             self.begin_all()
+        else:
+            self.stopped_by = "solved"
+        return True
 
     def consider(self, table: Table, generator: torch.Generator) -> bool:
         """Let a controller learn a table, verify the machine, keep it if it is the best so far. Is it solved?"""

@@ -14,8 +14,8 @@ __all__ = ["Cases"]
 
 GROUPS = 3  # groups of cases, each in memories of one size; the last in small ones
 REVIEW = 1 / 3  # share of cases from the lesson before
-LEARNED_CASES = 500  # fresh cases that a table is right in if it has learned a lesson
-TASK_DRAWS = 20  # so many times that, if it has learned the task itself
+LEARNED_CASES = 500  # fresh cases, those of the lesson before among them, in which a table must be right to pass one
+TASK_DRAWS = 20  # draws of so many, in all of which it must be right to pass the task itself
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Cases:
         return batches
 
     def missed(self, table: Table, lesson: int, generator: torch.Generator) -> list[Batch]:
-        """Fresh cases of all levels that a table gets wrong, among others. None if it has learned the lesson."""
+        """Some cases of all levels that a table gets wrong, before others that it may know; none if it passes."""
         for _ in range(TASK_DRAWS if lesson == len(self.stages) - 1 else 1):
             batches = self.draw(LEARNED_CASES, lesson, self.highest, generator)
             wrong = table.wrong(grouped(batches))
             if wrong.any():
-                count = self.config.annealing.cases // len(batches)
+                count = max(1, self.config.annealing.cases // len(batches))
                 parts = torch.from_numpy(wrong).split([len(batch.memory) for batch in batches])
                 return [_wrong_first(batch, part, count) for batch, part in zip(batches, parts, strict=True)]
         return []

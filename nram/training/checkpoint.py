@@ -19,7 +19,7 @@ from nram.results.files import locked, write_bytes
 
 __all__ = ["Checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
 WAIT_SECONDS = 10.0  # for a process that is ending: a notebook's kernel outlives its killed runner for a moment
 
 

@@ -235,7 +235,7 @@ class VerificationSettings(Group):
         1000,
         "fresh cases on which a candidate must be exact and sharp (see `nram.training.verification`)",
         flat="verify_cases",
-        low=1,
+        low=15,  # verification draws from seven kinds of memory
     )
 
 
