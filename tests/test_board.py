@@ -7,17 +7,16 @@ import re
 import time
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import torch
 from builders import tiny_config
 
 from nram import tasks
 from nram.experiments import board as boards
-from nram.experiments import forecast, workers
+from nram.experiments import workers
 from nram.experiments.board import Board
 from nram.experiments.board_lines import clock, fitted, printable, status_fields
-from nram.experiments.forecast import AtWork, Expected, Forecast, expected_of_tasks, in_words
+from nram.experiments.forecast import AtWork, Expected, Forecast, in_words
 from nram.experiments.launch import launch
 from nram.training import status, train
 from nram.training.population import Population
@@ -143,13 +142,7 @@ def test_what_is_left_of_jobs_that_are_unknown():
     assert left.fields({"b": AtWork(40.0)}) == ["1 of 4 done", "about 4 min left"]
 
 
-def test_recorded_runs_say_what_a_task_takes(monkeypatch):
-    rows = [("access", True, 5.0), ("merge", False, 480.0), ("walkbst", True, 350.0)]
-    recorded = pd.DataFrame(rows, columns=["task", "solved", "training_seconds"])
-    monkeypatch.setattr(forecast.results, "load_runs", lambda folder: recorded)
-    takes = expected_of_tasks({"access": 900.0, "merge": 900.0, "walkbst": 60.0, "listk": 70.0})
-    assert takes["access"] == Expected(5.0, 900.0) and takes["merge"] == Expected(900.0, 900.0)
-    assert takes["walkbst"] == Expected(60.0, 60.0) and takes["listk"] == Expected(70.0, 70.0)
+def test_a_duration_in_words():
     assert [in_words(each) for each in (0, 44, 119, 3599, 4800)] == ["10 s", "40 s", "2 min", "1 h 0 min", "1 h 20 min"]
 
 

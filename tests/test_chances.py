@@ -5,6 +5,7 @@ import pytest
 
 from nram import results, tasks
 from nram.experiments import chances
+from nram.experiments.forecast import Expected
 from nram.results.files import locked
 from nram.training.config import TrainConfig
 from nram.training.verification import SHARP
@@ -41,6 +42,18 @@ def test_a_second_call_runs_what_is_missing(tmp_path, asked):
     assert asked == [("copy", 6000), ("swap", 6000)]
     frame = chances.run_chances(tmp_path, seeds=2, only=["copy"])
     assert asked[2:] == [("copy", 6001)] and len(frame) == 3
+
+
+def test_the_recorded_runs_say_what_a_task_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RECORDED", tmp_path)
+    assert chances.expected_of_tasks({"copy": 9.0}) == {"copy": Expected(9.0, 9.0)}, "there is no such study"
+    rows = [row_of("copy", 6000, True, 4.0), row_of("copy", 6001, True, 6.0), row_of("copy", 6002, False, 900.0)]
+    rows += [row_of("merge", 6000, False, 1800.0), row_of("walkbst", 6000, True, 350.0)]
+    (tmp_path / "studies" / "reproduce").mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(tmp_path / "studies" / "reproduce" / "runs.csv", index=False)
+    takes = chances.expected_of_tasks({"copy": 900.0, "merge": 900.0, "walkbst": 60.0, "listk": 70.0})
+    assert takes["copy"] == Expected(5.0, 900.0) and takes["merge"] == Expected(900.0, 900.0)
+    assert takes["walkbst"] == Expected(60.0, 60.0) and takes["listk"] == Expected(70.0, 70.0)
 
 
 def test_runs_of_former_recipes_are_run_again(tmp_path, asked):

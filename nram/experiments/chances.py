@@ -6,7 +6,7 @@ holds runs.csv, a row per run, to which each adds its row as it ends. Another ca
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ import torch
 
 from nram import kernels, results, tasks
 from nram.experiments.board import Board
-from nram.experiments.forecast import expected_of_tasks
+from nram.experiments.forecast import Expected
 from nram.experiments.launch import launch
 from nram.experiments.run import evaluate_result
 from nram.experiments.study_plans import EASY
@@ -22,7 +22,10 @@ from nram.results.files import append_row, locked
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 
-__all__ = ["NAME", "chances_markdown", "chances_table", "load_chances", "readme_tables", "run_chances"]
+__all__ = [
+    *("NAME", "chances_markdown", "chances_table", "expected_of_tasks", "load_chances", "readme_tables"),
+    "run_chances",
+]
 
 NAME = "reproduce"
 FIRST_SEED = 6000  # no search, no recorded run and no tuning has used these seeds
@@ -121,6 +124,19 @@ def load_chances(folder: str | Path) -> pd.DataFrame:
     frame = pd.read_csv(Path(folder) / "runs.csv", dtype={"commit": str})
     place = frame["task"].map({key: index for index, key in enumerate(tasks.KEYS)})
     return frame.assign(place=place).sort_values(["place", "seed"], ignore_index=True).drop(columns="place")
+
+
+def expected_of_tasks(budgets: Mapping[str, float]) -> dict[str, Expected]:
+    """What the trainings of tasks take, by task. budgets: seconds at most, by task.
+
+    They usually take the mean of the recorded study's solved runs, and all of their budget where it has none.
+    """
+    try:
+        frame = load_chances(results.RECORDED / "studies" / NAME)
+    except (OSError, ValueError):
+        return {task: Expected(budget, budget) for task, budget in budgets.items()}
+    usual = frame[frame["solved"].astype(bool)].groupby("task")["seconds"].mean()
+    return {task: Expected(min(budget, usual.get(task, budget)), budget) for task, budget in budgets.items()}
 
 
 def _of_today(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,14 +1,11 @@
 """How much of a command's work is left, from what is known of its jobs and from those that have ended."""
 
 import heapq
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from nram import results
-
-__all__ = ["AROUND_TRAINING", "AtWork", "Expected", "Forecast", "expected_of_tasks", "in_words"]
+__all__ = ["AROUND_TRAINING", "AtWork", "Expected", "Forecast", "in_words"]
 
 AROUND_TRAINING = 30.0  # seconds: to start a notebook, to measure its machine and to show it
 
@@ -28,19 +25,6 @@ class AtWork:
     seconds: float
     training: float = 0.0
     trained: bool = False
-
-
-def expected_of_tasks(budgets: Mapping[str, float]) -> dict[str, Expected]:
-    """What the trainings of tasks take, by task. budgets: seconds at most, by task.
-
-    They usually take what the recorded runs took, and all of their budget if that run is not solved.
-    """
-    try:
-        recorded = {run["task"]: run for _, run in results.load_runs(results.RECORDED).iterrows() if run["solved"]}
-    except (OSError, ValueError):
-        recorded = {}
-    usual = {task: recorded[task]["training_seconds"] if task in recorded else math.inf for task in budgets}
-    return {task: Expected(min(budget, usual[task]), budget) for task, budget in budgets.items()}
 
 
 class Forecast:

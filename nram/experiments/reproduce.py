@@ -1,4 +1,4 @@
-"""`make reproduce`: each task's notebook, then the summary notebooks, then Table 1.
+"""`make reproduce`: each task's notebook, the longest first, then the summary notebooks, then Table 1.
 
 A task is done if its folder of runs holds a complete run of the same configuration. An executed notebook proves
 nothing: papermill leaves one that looks executed when a kernel dies.
@@ -11,8 +11,9 @@ from pathlib import Path
 
 from nram import results
 from nram.experiments.board import Board
+from nram.experiments.chances import expected_of_tasks
 from nram.experiments.closing import closing
-from nram.experiments.forecast import AROUND_TRAINING, Expected, expected_of_tasks
+from nram.experiments.forecast import AROUND_TRAINING, Expected
 from nram.experiments.notebooks import Failure, execute
 from nram.experiments.workers import run_jobs
 from nram.results.files import locked
@@ -71,6 +72,8 @@ def reproduce(
                 failures[job.name] = f"{error}; remove the run's folder to run it again"
                 board.say(f"{job.name}  ✗ FAILED: {failures[job.name]}")
         takes = expected_of_tasks({job.name: job.config["budget_seconds"] for job in waiting})
+        waiting.sort(key=lambda job: takes[job.name].usual, reverse=True)  # no long one is left for the end
+        takes = {job.name: takes[job.name] for job in waiting}
         takes |= {job.name: Expected(0.0, 0.0) for job in summaries}
         board.expect(takes, parallel, around=AROUND_TRAINING)
         for name, failure in run_jobs([waiting, summaries], parallel, threads, board).items():
