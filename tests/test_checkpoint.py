@@ -190,8 +190,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, monkeyp
     for damaged in (whole[: len(whole) // 2], whole[:5], b"", b"\0" * 100, whole.replace(b'"format"', b'"fromat"')):
         path.write_bytes(damaged)
         refused("is damaged")
-    path.write_bytes(whole.replace(b'{"format": 1,', b'{"format": 2,'))
-    refused("has format 2, this version of nram reads format 1")
+    path.write_bytes(whole.replace(b'{"format": 2,', b'{"format": 1,'))
+    refused("has format 1, this version of nram reads format 2")
     path.write_bytes(whole.replace(b'"since_rise":', b'"since_fall":'))
     refused("holds the state of another version's population")
     path.write_bytes(whole)
