@@ -31,6 +31,15 @@ TINY = {
     "kernel": "reference",
 }  # trains in no time
 CONFIG = {"task": "copy", "seed": 0, "budget_seconds": 120.0, "device": "cpu", "train_difficulty": 15}
+# It copies on and on: past the output, and in the end over its own pointers.
+COPY = """
+when r1 = 0:
+    READ r1
+    r1 = ONE; r2 = READ
+otherwise:
+    READ r1; INC r2; ADD r1 ONE; WRITE r2 READ
+    r1 = ADD; r2 = INC
+"""
 ARITHMETIC = {  # what the modules without memory compute, before the result is taken modulo M
     "ZERO": lambda a, b: 0,
     "ONE": lambda a, b: 1,

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+from builders import COPY
 
 from nram import tasks
 from nram.machine.circuit import Layout
@@ -14,14 +15,6 @@ from nram.program.proof.expressions import ANY, Element, Number, Unknown
 from nram.program.proof.facts import Facts
 from nram.program.proof.symbols import apply, apply_to_same
 
-COPY = """
-when r1 = 0:
-    READ r1
-    r1 = ONE; r2 = READ
-otherwise:
-    READ r1; INC r2; ADD r1 ONE; WRITE r2 READ
-    r1 = ADD; r2 = INC
-"""
 # r1 and r2 change roles in every timestep.
 COPY_IN_TURNS = """
 when r1 = 0:

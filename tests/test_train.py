@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from builders import stop_after, tiny_config
+from builders import COPY, stop_after, tiny_config
 
 from nram import load, results, tasks
 from nram.evaluate import compare_forms
@@ -61,11 +61,7 @@ def test_a_soft_machine_is_not_solved_until_polishing_has_made_it_sharp():
 
 
 def test_what_is_right_only_when_it_is_stopped_early_is_not_solved():
-    """This copies on and on: past the output, and in the end over its own pointers."""
-    copy = "when r1 = 0:\n    READ r1; r1 = ONE; r2 = READ\n"
-    copy += "otherwise:\n    READ r1; INC r2; ADD r1 ONE; WRITE r2 READ; r1 = ADD; r2 = INC\n"
-    program = Program.parse(copy, Layout(2), "copy")
-    controller, params = program.controller()
+    controller, params = Program.parse(COPY, Layout(2), "copy").controller()
     machine = Machine("copy", 2, 1, "mlp", controller.hidden, params)
     config = TrainConfig.for_task("copy", limit_slope=1, limit_offset=1, verify_cases=100)
     patient = dataclasses.replace(tasks.get("copy"), limit_offset=40)

@@ -60,7 +60,7 @@ def test_the_wheel_is_small_and_has_the_recorded_runs(wheel):
     assert wheel.stat().st_size < LARGEST, "then recorded runs do not belong in it"
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (CHECKOUT / "results" / "recorded").rglob("*.*"):
-        if not path.name.startswith(".") and path.parent.name != "blocks":  # those of a study that is not whole yet
+        if not path.name.startswith("."):
             assert f"nram/recorded/{path.relative_to(CHECKOUT / 'results' / 'recorded').as_posix()}" in names
     assert {"nram/paper/table1_results.csv", "nram/notebooks/10_task.ipynb", "nram/report/assets/style.css"} <= names
 

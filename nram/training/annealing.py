@@ -141,9 +141,9 @@ class Annealing:
     def begin_lesson(self) -> None:
         """Start at the first level of the trial's lesson."""
         lessons, lesson = self.task.lessons, self.trial.lesson
-        own = lessons[lesson].start if lesson < self.last_stage else None
+        own = lessons[lesson].start if lesson < self.cases.last_stage else None
         first = max(own or 0, self.config.annealing.start or self.config.curriculum.start_difficulty)
-        self.rise(min(first, self.config.examples.train_difficulty))
+        self.rise(min(first, self.cases.highest))
 
     def rise(self, level: int) -> None:
         """Put the trial at a level. Its moving error starts anew."""
@@ -153,14 +153,9 @@ class Annealing:
         self.lowest_error, self.since_gain = 1.0, 0
 
     @property
-    def last_stage(self) -> int:
-        """The index of the task itself among the stages."""
-        return len(self.cases.stages) - 1
-
-    @property
     def at_the_top(self) -> bool:
         """Whether the level is the highest."""
-        return self.trial.level >= self.config.examples.train_difficulty
+        return self.trial.level >= self.cases.highest
 
     # Batches
 
@@ -221,7 +216,7 @@ class Annealing:
         """Begin the next lesson, or end at the task itself if the machine is solved. Whether the lesson is passed."""
         trial = self.trial
         trial.error = 0.0
-        if trial.lesson < self.last_stage:
+        if trial.lesson < self.cases.last_stage:
             trial.lesson += 1
             self.graduates.append(Graduate(table.copy(), dataclasses.replace(trial)))
             self.tables = [self.start() for _ in self.tables]
@@ -281,7 +276,7 @@ class Annealing:
             self.history.append(self.progress_row())
             self.bar.set_description(progress_text(self.history[-1], self.config))
         if status.is_due():
-            tell_row("training", self.config, self.progress_row(), self.last_stage)
+            tell_row("training", self.config, self.progress_row(), self.cases.last_stage)
         if self.stopped_by is None and self.config.budget.is_spent(self.batches, self.seconds()):
             self.stopped_by = "budget"
         if time.monotonic() >= self.next_save:

@@ -31,6 +31,11 @@ class Cases:
         return self.task.stages if self.config.curriculum.lessons else self.task.stages[-1:]
 
     @property
+    def last_stage(self) -> int:
+        """The index of the task itself among the stages."""
+        return len(self.stages) - 1
+
+    @property
     def highest(self) -> int:
         """The highest level."""
         return self.config.examples.train_difficulty
@@ -63,7 +68,7 @@ class Cases:
 
     def missed(self, table: Table, lesson: int, generator: torch.Generator) -> list[Batch]:
         """Some cases of all levels that a table gets wrong, before others that it may know; none if it passes."""
-        for _ in range(TASK_DRAWS if lesson == len(self.stages) - 1 else 1):
+        for _ in range(TASK_DRAWS if lesson == self.last_stage else 1):
             batches = self.draw(LEARNED_CASES, lesson, self.highest, generator)
             wrong = table.wrong(grouped(batches))
             if wrong.any():
