@@ -144,7 +144,7 @@ def test_gradient_noise(execute, tmp_path, monkeypatch):
     folders = {"studies_folder": str(tmp_path / "studies"), "figures_folder": str(tmp_path / "figures")}
     own = {"own_seeds": 1, "own_batches": 10, "own_folder": str(tmp_path / "own")}
     shown = execute("40_gradient_noise", **folders, **own)
-    assert "**Not there: losses, rates, controllers.**" in shown.markdown
+    assert "**Not there: losses, rates, recipes, controllers.**" in shown.markdown
     assert "| paper | with noise | 5.0% | 22.0% | 7.0% | 11.3% | 8.2 to 15.4% |" in shown.markdown
     assert "| ours | no noise | 0.0% | 0.0% | 0.0% | 0.0% | 0.0 to 39.0% |" in shown.markdown
     assert "| setting 2 | 0.2 |" in shown.markdown and "| setting 3 | with noise | 1 | 0 |" in shown.markdown

@@ -133,7 +133,7 @@ def studies_verdict(studies: dict[str, pd.DataFrame]) -> list[str]:
     if "gradient_noise_marginal" in studies:
         marginal = noise_table(studies["gradient_noise_marginal"])
         sentences += _shares(marginal, {"ours": "Ours with the loss of footnote 4"})
-    for name, word in (("losses", " loss"), ("ablations", ""), ("controllers", "")):
+    for name, word in (("losses", " loss"), ("ablations", ""), ("recipes", ""), ("controllers", "")):
         if name in studies:
             for setting, group in study_table(studies[name]).groupby("setting", sort=False):
                 parts = [f"{row.variant}{word} {row.solved} of {row.started}" for row in group.itertuples()]

@@ -1,9 +1,10 @@
 """The studies as data: settings, variants of them, and how many batches a seed is trained for.
 
 A setting starts from a task's recipe (`nram.training.recipes`), or from a run in `results/recorded`: its settings and
-the hyperparameters of its solved trial. Then it names what differs. Every setting is run with every variant.
-A study fixes each hyperparameter that a trial would draw at random, to the recorded trial's value or a given one. In a
-study that is `drawn`, each seed draws them from the recipe's bounds instead, the same under every variant.
+the hyperparameters of its solved trial. Then it names what differs. Every setting is run with every variant but those
+that are left out. A study fixes each hyperparameter that a trial would draw at random, to the recorded trial's value or
+a given one. In a study that is `drawn`, each seed draws them from the recipe's bounds instead, the same under every
+variant.
 """
 
 from functools import partial
@@ -118,14 +119,8 @@ STUDIES: dict[str, dict] = {
         "batches": 3000,
         "drawn": True,
         "settings": {task: {"task": task} | DESCENT for task in BEYOND},
-        "variants": {"the paper's": PAPERS, "ours": {}},
-    },
-    "lessons": {
-        "about": "Our recipe with and without lessons: seeds without copies",
-        "batches": 3000,
-        "drawn": True,
-        "settings": {task: {"task": task} | DESCENT for task in ("listsearch", "walkbst")},
-        "variants": {"with lessons": {}, "without lessons": {"lessons": False}},
+        "variants": {"the paper's": PAPERS, "without lessons": {"lessons": False}, "ours": {}},
+        "left_out": {(task, "without lessons") for task in BEYOND if not tasks.get(task).lessons},
     },
     "attention": {
         "about": "The machine with attention over its modules beside the machine, with the recorded hyperparameters",
@@ -161,6 +156,7 @@ def configurations(
         (setting, variant): _configuration({**own, **changes, **common}, drawn=plan.get("drawn", False))
         for setting, own in plan["settings"].items()
         for variant, changes in plan["variants"].items()
+        if (setting, variant) not in plan.get("left_out", ())
     }
 
 
