@@ -12,19 +12,19 @@ from nram.training.verification import SHARP
 
 
 def row_of(key, seed, perfect=True, seconds=10.0):
-    config = TrainConfig.for_task(key, seed=seed)
-    row = {"task": key, "seed": seed, "config_hash": results.config_hash(config.to_dict()), "perfect": perfect}
+    settings = TrainConfig.for_task(key, seed=seed).to_dict() | {"budget_seconds": None}
+    row = {"task": key, "seed": seed, "config_hash": results.config_hash(settings), "perfect": perfect}
     return row | {"solved": perfect, "seconds": seconds, "cases": 5, "commit": "c", "processor": "p"}
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What `run_once` was asked for; seeds that are odd fail."""
+    """What `run_once` was asked for; seeds that are odd fail after a long time."""
     calls = []
 
     def run_once(key, seed, cases, commit):
         calls.append((key, seed))
-        return row_of(key, seed, perfect=seed % 2 == 0)
+        return row_of(key, seed, *((False, 1e6) if seed % 2 else (True, 10.0)))
 
     monkeypatch.setattr(chances, "run_once", run_once)
     return calls
@@ -62,6 +62,17 @@ def test_runs_of_former_recipes_are_run_again(tmp_path, asked):
     frame.to_csv(tmp_path / "reproduce" / "runs.csv", index=False)
     assert len(chances.run_chances(tmp_path, seeds=2, only=["copy"])) == 2
     assert asked == [("copy", 6000), ("copy", 6001), ("copy", 6000)]
+
+
+def test_another_budget_runs_those_again_that_it_would_change(tmp_path, asked):
+    (tmp_path / "reproduce").mkdir()
+    budget = TrainConfig.for_task("copy").budget.seconds
+    ended = [(True, budget - 1), (False, budget - 1), (True, budget + 1), (False, budget)]
+    rows = [row_of("copy", 6000 + number, *each) for number, each in enumerate(ended)]
+    frame = pd.DataFrame(rows, columns=list(chances.COLUMNS))
+    frame.to_csv(tmp_path / "reproduce" / "runs.csv", index=False)
+    assert len(chances.run_chances(tmp_path, seeds=4, only=["copy"])) == 4
+    assert asked == [("copy", 6001), ("copy", 6002)]
 
 
 def test_wrong_input_and_a_second_process_are_refused(tmp_path, asked):

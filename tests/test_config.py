@@ -48,7 +48,7 @@ HASHES = {
     "permutation": "472c22d472",
     "listk": "d5026bb2a1",
     "listsearch": "bf9d1a052a",
-    "merge": "519c94f55e",
+    "merge": "e2f37b946f",
     "walkbst": "7fffeccfaa",
 }
 

@@ -50,8 +50,8 @@ def run_chances(
 
     seeds: how many of every task, instead of the plan's. only: keys of tasks. cases: fresh cases behind every error.
     board: shows the runs at work. launcher: where they take place (see `nram.experiments.launch.launch`). Runs whose
-    settings are not the recipe's of today are run again. Raises `nram.results.files.Busy` if another process runs this
-    study there.
+    settings are not the recipe's of today are run again, and so are unsolved ones that had less time than today's
+    budget. Raises `nram.results.files.Busy` if another process runs this study there.
     """
     folder = Path(folder) / NAME
     path = folder / "runs.csv"
@@ -96,7 +96,7 @@ def run_once(key: str, seed: int, cases: int, commit: str) -> dict:
     row = {
         "task": key,
         "seed": seed,
-        "config_hash": results.config_hash(config.to_dict()),
+        "config_hash": _hash(config),
         "perfect": False,
         "solved": result.solved,
         "cases": cases,
@@ -139,13 +139,18 @@ def expected_of_tasks(budgets: Mapping[str, float]) -> dict[str, Expected]:
     return {task: Expected(min(budget, usual.get(task, budget)), budget) for task, budget in budgets.items()}
 
 
+def _hash(config: TrainConfig) -> str:
+    """The hash of a configuration but for its budget, which a solved run does not wait for."""
+    return results.config_hash(config.to_dict() | {"budget_seconds": None})
+
+
 def _of_today(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs whose settings are those of today's recipes."""
-    today = [
-        results.config_hash(TrainConfig.for_task(key, seed=int(seed)).to_dict())
-        for key, seed in zip(frame["task"], frame["seed"], strict=True)
-    ]
-    return frame[frame["config_hash"] == today]
+    """The runs of the settings of today's recipes that were solved within today's budget, or not for as long."""
+    pairs = zip(frame["task"], frame["seed"], strict=True)
+    today = [TrainConfig.for_task(key, seed=int(seed)) for key, seed in pairs]
+    in_time = frame["seconds"] < [config.budget.seconds for config in today]
+    same = frame["config_hash"] == [_hash(config) for config in today]
+    return frame[same & (frame["solved"].astype(bool) == in_time)]
 
 
 def chances_table(frame: pd.DataFrame) -> pd.DataFrame:
