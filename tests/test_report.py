@@ -108,7 +108,7 @@ def test_the_chances_of_make_reproduce_are_shown(site):
     (section,) = re.findall(r'<section aria-labelledby="chances">(.*?)</section>', text, re.DOTALL)
     cells = re.findall(r"<td>(.*?)</td>", section)
     low, high = results.wilson_interval(3, 4)
-    assert cells == ["4", "3", f"{low:.0%} to {high:.0%}", "6", "7"] and ">Copy<" in section
+    assert cells == ["4", "3", f"{100 * low:.0f} to {100 * high:.0f}%", "6", "7"] and ">Copy<" in section
 
 
 def load_traces(site):

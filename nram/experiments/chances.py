@@ -23,8 +23,8 @@ from nram.training.config import TrainConfig
 from nram.training.loop import train
 
 __all__ = [
-    *("NAME", "chances_markdown", "chances_table", "expected_of_tasks", "load_chances", "readme_tables"),
-    "run_chances",
+    *("NAME", "chances_in_words", "chances_markdown", "chances_table", "expected_of_tasks", "load_chances"),
+    *("readme_tables", "run_chances", "shown_chances"),
 ]
 
 NAME = "reproduce"
@@ -176,19 +176,29 @@ def readme_tables(folder: str | Path) -> dict[str, str]:
 
 
 def chances_markdown(table: pd.DataFrame) -> str:
-    """`chances_table` as Markdown, and what it means for all ten rows of one `make reproduce`."""
-    shown = pd.DataFrame({"task": table["task"], "runs": table["runs"], "perfect rows": table["perfect"]})
+    """`chances_table` as Markdown, and in words what it means."""
+    words = chances_in_words(table)
+    return results.to_markdown(shown_chances(table)) + (f"\n{words}\n" if words else "")
+
+
+def shown_chances(table: pd.DataFrame) -> pd.DataFrame:
+    """`chances_table` as text, with the columns' titles."""
+    shown = pd.DataFrame({"task": table["task"], "runs": table["runs"], "perfect rows": table["perfect"]}).astype(str)
     bounds = zip(table["low"], table["high"], strict=True)
     shown["95% interval"] = [f"{100 * low:.0f} to {100 * high:.0f}%" for low, high in bounds]
     for title, name in (("median", "median_seconds"), ("90th percentile", "slow_seconds")):
         shown[f"seconds to solved: {title}"] = ["–" if math.isnan(each) else f"{each:.0f}" for each in table[name]]
-    text = results.to_markdown(shown)
+    return shown
+
+
+def chances_in_words(table: pd.DataFrame) -> str:
+    """What `chances_table` means for all ten rows of one `make reproduce`; empty unless it has all tasks."""
     if len(table) < len(tasks.KEYS):
-        return text
+        return ""
     perfect, runs = int(table["perfect"].sum()), int(table["runs"].sum())
     low, high = results.wilson_interval(perfect, runs)
-    text += f"\n{perfect} of {runs} rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%). "
-    return text + (
+    return (
+        f"{perfect} of {runs} rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%). "
         f"By the tasks' rates all ten rows of one `make reproduce` are perfect with a chance of "
-        f"{100 * table['rate'].prod():.0f}%; {table['rate'].sum():.1f} are to be expected.\n"
+        f"{100 * table['rate'].prod():.0f}%; {table['rate'].sum():.1f} are to be expected."
     )

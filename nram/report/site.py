@@ -1,7 +1,6 @@
 """The site of a folder of runs: a front page and a page per executed notebook. A page loads nothing from elsewhere."""
 
 import json
-import math
 from pathlib import Path
 
 import jinja2
@@ -115,27 +114,14 @@ def _write_traces(entries: list[dict], path: Path) -> None:
     results.write_text(path, f"const TRACES = {data};\n")
 
 
-def _chances(runs: Path) -> list[dict]:
-    """How often `make reproduce` ends in a perfect row, task by task; empty without the folder's study of that."""
+def _chances(runs: Path) -> dict | None:
+    """How often `make reproduce` ends in a perfect row, task by task, and in words; None without the folder's study."""
     folder = runs / results.STUDIES / chances.NAME
     if not (folder / "runs.csv").is_file():
-        return []
+        return None
     table = chances.chances_table(chances.load_chances(folder))
-    return [
-        {
-            "title": tasks.get(row.task).title,
-            "runs": row.runs,
-            "perfect": row.perfect,
-            "interval": f"{row.low:.0%} to {row.high:.0%}",
-            "median": _seconds(row.median_seconds),
-            "slow": _seconds(row.slow_seconds),
-        }
-        for row in table.itertuples()
-    ]
-
-
-def _seconds(number: float) -> str:
-    return "–" if math.isnan(number) else f"{number:.0f}"
+    shown = chances.shown_chances(table.assign(task=[tasks.get(key).title for key in table["task"]]))
+    return {"titles": list(shown), "rows": shown.to_numpy().tolist(), "words": chances.chances_in_words(table)}
 
 
 def _success_rates(runs: Path, frame: pd.DataFrame) -> list[dict]:
