@@ -10,6 +10,7 @@ from builders import search_config
 import nram
 from nram import tasks
 from nram.experiments import search
+from nram.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,19 @@ def test_a_search_whose_state_is_gone_draws_no_seed_twice(tmp_path):
     after = search.search(search_config(budget_batches=60), folder, resume=True, progress=False)
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
     assert after["trial"].is_unique and after["learning_rate"].is_unique and len(after) > len(before)
+
+
+@pytest.mark.slow
+def test_a_search_by_annealing_is_resumed(tmp_path):
+    settings = {"train_difficulty": 4, "annealing": 100, "verify_cases": 100, "budget_seconds": 100.0}
+    config = TrainConfig.for_task("access", seed=1, **settings, budget_batches=80)
+    before = search.search(config, tmp_path / "a", progress=False)
+    after = search.search(config, tmp_path / "a", resume=True, progress=False)
+    assert after["trial"].is_unique and after["solved"].sum() > before["solved"].sum() > 0
+    assert after.loc[after["ended"].eq("budget"), "trial"].tolist() == [after["trial"].max()]
+    whole = search.search(config.replace(budget_batches=160), tmp_path / "whole", progress=False)
+    alike = ["trial", "batches", "level", "error", "ended", "solved"]
+    pd.testing.assert_frame_equal(after[alike], whole[alike])
 
 
 @pytest.mark.slow

@@ -57,10 +57,7 @@ def run_population(config: TrainConfig, folder: Path) -> str:
     """Search with one population for what is left of its budget; return the outcome in words."""
     mark = folder / "finished.json"
     if not (mark.exists() and json.loads(mark.read_text(encoding="utf-8"))["budget_seconds"] >= config.budget.seconds):
-        begun = (folder / "trials.csv").exists()
-        spent = load_trials(folder)["search_seconds"].max() if begun else 0.0
-        left = config.budget.seconds - (0.0 if pd.isna(spent) else float(spent))
-        search(config.replace(budget_seconds=max(0.0, left)), folder, resume=begun, progress=False)
+        search(config, folder, resume=(folder / "config.json").exists(), in_all=True, progress=False)
         results.write_text(mark, json.dumps({"budget_seconds": config.budget.seconds}) + "\n")
     rows = load_trials(folder)
     return f"seed {config.seed}: {len(rows)} started, {int(rows['solved'].sum())} solved"

@@ -17,6 +17,7 @@ from nram import kernels, results
 from nram.model import Machine
 from nram.results.files import append_row, locked, write_bytes, write_text
 from nram.results.weights import FORMAT, WEIGHTS, weights_bytes
+from nram.training import annealing
 from nram.training.checkpoint import Checkpoint
 from nram.training.config import TrainConfig
 from nram.training.loop import train
@@ -33,11 +34,13 @@ PER_CALL = ("budget_seconds", "budget_batches")  # settings that may differ when
 CUT_SHORT = ("budget", "interrupt")  # ends of trials that a later call resumes
 
 
-def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, progress: bool = True) -> pd.DataFrame:
+def search(
+    config: TrainConfig, folder: str | Path, *, resume: bool = False, in_all: bool = False, progress: bool = True
+) -> pd.DataFrame:
     """Start trial after trial until this call's budget is spent; return the frame of all the search's trials.
 
-    Raises ValueError if the folder holds a search and `resume` is not set, or one of other settings;
-    `nram.results.files.Busy` if another process searches there.
+    in_all: whether the budget is that of all calls together. Raises ValueError if the folder holds a search and
+    `resume` is not set, or one of other settings; `nram.results.files.Busy` if another process searches there.
     """
     folder = Path(folder)
     config = config.replace(keep_going=True)
@@ -63,7 +66,7 @@ def search(config: TrainConfig, folder: str | Path, *, resume: bool = False, pro
         if config.budget.batches is not None:
             whole["budget_batches"] = batches + config.budget.batches
         train(
-            config.replace(**whole),
+            config if in_all else config.replace(**whole),
             progress=progress,
             checkpoint=checkpoint,
             first_trial=first_trial,
@@ -90,18 +93,18 @@ def _open(folder: Path, settings: dict, checkpoint: Checkpoint) -> tuple[float, 
     if torn:  # the process was killed while it wrote a row: that trial ends again
         write_text(trials_file, whole + "\n")
     trials = load_trials(folder)
-    saved = checkpoint.load("training")
+    saved = checkpoint.load("training") or checkpoint.load(annealing.NAME)
     if saved is None:  # no state to resume from: skip the numbers of every member that may have been in training
         return 0.0, 0, int(trials["trial"].max()) + 1 + settings["population"] if len(trials) else 0
     _, state = saved
-    rows = state["population"]["trials"]
-    running = {row["number"] for row in rows if row["ended"] == "running"}
+    numbered = state.get("population", state)  # annealing has no population
+    running = {row["number"] for row in numbered["trials"] if row["ended"] == "running"}
     cut_short = trials["ended"].isin(CUT_SHORT) & ~trials["solved"].astype(bool) & trials["trial"].isin(running)
     if cut_short.any():
         lines = whole.splitlines()
         kept = [lines[0], *(line for line, drop in zip(lines[1:], cut_short, strict=True) if not drop)]
         write_text(trials_file, "\n".join(kept) + "\n")
-    return state["seconds"], state["batches"], state["population"]["first_trial"]
+    return state["seconds"], state["batches"], numbered["first_trial"]
 
 
 def _save_machine(folder: Path, settings: dict, machine: Machine) -> None:

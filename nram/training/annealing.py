@@ -44,8 +44,8 @@ RIGHT = 1e-9  # a mean error below it is of roundings alone
 GAIN = 0.01  # smallest drop of the moving error that counts as progress
 TRIES = 4  # attempts in vain from the same graduate, after which it is dropped
 NAME = "annealing"  # of the state in a checkpoint
-# Numbers, text and None, which a checkpoint has as they are.
-SAVED = ("batches", "history", "lowest_error", "since_gain", "started", "started_at", "stopped_by")
+# Numbers and text, which a checkpoint has as they are.
+SAVED = ("batches", "first_trial", "history", "lowest_error", "since_gain", "started", "started_at")
 
 
 @dataclasses.dataclass(eq=False)
@@ -222,9 +222,10 @@ class Annealing:
             self.tables = [self.start() for _ in self.tables]
             self.begin_lesson()
             return True
-        if not self.consider(table, generator):
+        machine = self.consider(table, generator)
+        if not trial.solved:
             return False
-        self.close("solved")
+        self.close("solved", machine)
         if self.config.population.keep_going:
             self.graduates.clear()
             self.begin_all()
@@ -232,8 +233,8 @@ class Annealing:
             self.stopped_by = "solved"
         return True
 
-    def consider(self, table: Table, generator: torch.Generator) -> bool:
-        """Let a controller learn a table, verify the machine, keep it if it is the best so far. Is it solved?"""
+    def consider(self, table: Table, generator: torch.Generator) -> Machine:
+        """Let a controller learn a table, verify the machine, keep it if it is the best so far; the machine."""
         size, trial = self.config.machine, self.trial
         controller = make_controller(size.controller, self.layout, size.hidden)
         params = teach(table, controller, generator)
@@ -243,7 +244,7 @@ class Annealing:
         trial.solved = found.solved
         if self.best is None or found.rank < self.best[1].rank:
             self.best = machine, found
-        return found.solved
+        return machine
 
     def machine(self, params: dict[str, torch.Tensor]) -> Machine:
         """The machine with these parameters."""
@@ -261,12 +262,12 @@ class Annealing:
             self.graduates.remove(graduate)
         self.begin()
 
-    def close(self, ended: str) -> None:
-        """End the trial."""
+    def close(self, ended: str, machine: Machine | None = None) -> None:
+        """End the trial. machine: that of a solved one."""
         trial = self.trial
         trial.ended, trial.seconds = ended, self.seconds()
         if self.on_trial is not None:
-            self.on_trial(trial, self.best[0] if trial.solved else None)
+            self.on_trial(trial, machine)
 
     # Reports, and the end
 
@@ -328,7 +329,7 @@ class Annealing:
             {"trial": dataclasses.asdict(each.trial), "failed": each.failed} for each in self.graduates
         ]
         state["best"] = self.best and dataclasses.asdict(self.best[1])
-        state |= {"seconds": self.seconds(), "resumed": self.resumed}
+        state |= {"solved": self.stopped_by == "solved", "seconds": self.seconds(), "resumed": self.resumed}
         self.checkpoint.save(NAME, tensors, state)
 
     def resume(self) -> bool:
@@ -361,4 +362,5 @@ class Annealing:
         if state["best"]:
             params = {name.removeprefix("best."): each for name, each in tensors.items() if name.startswith("best.")}
             self.best = self.machine(params), Verification(**state["best"])
+        self.stopped_by = "solved" if state["solved"] else None
         self.earlier_seconds, self.resumed = state["seconds"], state["resumed"] + 1
