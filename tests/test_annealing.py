@@ -248,6 +248,13 @@ def test_at_the_highest_level_a_third_of_the_cases_has_the_tasks_own_time_limit(
         assert [(beyond == each).sum() for each in (2, 6)] == counts
 
 
+def test_larger_memories_can_be_asked_for():
+    config = TrainConfig.for_task("merge", num_cells=60, extra_cells=2)
+    cases = Cases(config, task_of(config)).draw(192, 0, 10, torch.Generator().manual_seed(1))
+    sizes = [batch.memory.shape[1] for batch in cases]
+    assert all(60 <= size <= 62 for size in sizes[:2]) and sizes[2] < 60
+
+
 def test_levels_rise_one_by_one_and_bound_what_is_drawn():
     config = TrainConfig.for_task("copy", seed=1, annealing=50, annealing_start=2, budget_batches=200)
     levels = [int(each.partition("@")[0]) for each in train(config, **QUIET).trials["rises"].iloc[0].split()]
@@ -342,8 +349,13 @@ def test_no_level_lies_above_the_train_difficulty():
 
 
 def test_it_keeps_going_if_asked():
-    result = train(TrainConfig.for_task("access", seed=1, **SMALL, keep_going=True, budget_batches=150), **QUIET)
+    config = TrainConfig.for_task("access", seed=1, **SMALL, keep_going=True, budget_batches=150)
+    machines = {}
+    result = train(config, **QUIET, on_trial=lambda trial, machine: machines.setdefault(trial.number, machine))
     assert result.trials_solved > 1 and result.stopped_by == "budget" and result.solved
+    given = [machines[number] for number in result.trials.query("solved")["trial"]]
+    assert len({str(machine.params) for machine in given}) == len(given), "each trial has a machine of its own"
+    assert machines[result.trials["trial"].max()] is None
 
 
 class Killed(Exception):

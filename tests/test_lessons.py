@@ -164,6 +164,18 @@ def test_lessons_end_at_a_difficulty_of_their_own():
     assert population.members.level.tolist() == [2, 2, 4]
 
 
+def test_no_lesson_goes_beyond_the_train_difficulty():
+    config = TrainConfig.for_task("walkbst", annealing=0, train_difficulty=3, small_memories=0.0, batch_size=50)
+    population = Population(config, tasks.get("walkbst"))
+    stages = range(len(population.stages))
+    assert [(population.easiest(stage), population.hardest(stage)) for stage in stages] == [(2, 3), (3, 3), (2, 3)]
+    for lesson in stages:
+        population.members.lesson[:] = lesson
+        batch, _ = draw_batch(population, torch.Generator().manual_seed(0))
+        assert batch.difficulty.max() == 3
+    assert Population(TrainConfig.for_task("walkbst", annealing=0), tasks.get("walkbst")).hardest(0) == 8
+
+
 def test_a_machine_that_is_right_at_its_level_alone_goes_on_a_level_higher():
     population = Population(tiny_config(lesson_difficulty=2), OWN)
     for level in (2, 3, 4):

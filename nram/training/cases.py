@@ -60,7 +60,10 @@ class Cases:
             for group, size in enumerate(_split(share, GROUPS)):
                 last = group == GROUPS - 1
                 hardest = int(uniform(low, top)) if last else top
-                num_cells = self.task.smallest_memory(hardest) + int(uniform(0, self.config.examples.extra_cells))
+                cells = self.task.smallest_memory(hardest)
+                if hardest == self.highest and not last:
+                    cells = max(cells, self.config.examples.num_cells)
+                num_cells = cells + int(uniform(0, self.config.examples.extra_cells))
                 if size:
                     batch = self.stages[stage].sample(uniform(low, hardest, size), num_cells, generator)
                     batches.append(self.task.relaxed(batch) if last and at_the_top else batch)

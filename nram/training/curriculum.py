@@ -44,7 +44,7 @@ def draw_sizes(population: Population, generator: torch.Generator) -> tuple[int,
     if config.population.replacement and config.curriculum.lesson_difficulty and not population.at_the_task().any():
         hardest = max(population.hardest(0), int(population.members.level.max()))
         if (population.members.lesson > 0).any():
-            hardest = max(hardest, config.curriculum.review_difficulty or 0)
+            hardest = max(hardest, min(config.curriculum.review_difficulty or 0, examples.train_difficulty))
         num_cells = task.smallest_memory(hardest)
         extra_cells = default_extra_cells(num_cells)
     if small < examples.small_memories:

@@ -133,12 +133,13 @@ class Population:
     def easiest(self, lesson: int) -> int:
         """The first level at stages[lesson]."""
         lessons = self.task.lessons if lesson < self.last_stage else ()
-        return (lessons and lessons[lesson].start) or self.config.curriculum.start_difficulty
+        first = (lessons and lessons[lesson].start) or self.config.curriculum.start_difficulty
+        return min(first, self.config.examples.train_difficulty)
 
     def hardest(self, lesson: int) -> int:
         """The highest level at stages[lesson], but for members that have to go on: see `graduates.examine`."""
-        config, is_lesson = self.config, lesson < self.last_stage
-        return (is_lesson and config.curriculum.lesson_difficulty) or config.examples.train_difficulty
+        highest = self.config.examples.train_difficulty
+        return min((lesson < self.last_stage and self.config.curriculum.lesson_difficulty) or highest, highest)
 
     def at_the_task(self) -> Tensor:
         """Which members have learned all lessons and train on the task itself: BoolTensor[P]."""
