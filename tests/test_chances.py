@@ -64,6 +64,14 @@ def test_runs_of_former_recipes_are_run_again(tmp_path, asked):
     assert asked == [("copy", 6000), ("copy", 6001), ("copy", 6000)]
 
 
+def test_other_tasks_keep_their_runs(tmp_path, asked):
+    frame = chances.run_chances(tmp_path, seeds=1, only=["copy", "swap"])
+    frame.assign(config_hash="0" * 64).to_csv(tmp_path / "reproduce" / "runs.csv", index=False)
+    after = chances.run_chances(tmp_path, seeds=1, only=["copy"])
+    assert asked[2:] == [("copy", 6000)]
+    assert after.loc[after["task"] == "swap", "config_hash"].tolist() == ["0" * 64]
+
+
 def test_another_budget_runs_those_again_that_it_would_change(tmp_path, asked):
     (tmp_path / "reproduce").mkdir()
     budget = TrainConfig.for_task("copy").budget.seconds
@@ -94,7 +102,8 @@ def test_the_table_gives_rates_intervals_and_seconds():
     assert "| merge | 4 | 3 | 30 to 95% | 20 | 28 |" in text
     low, high = results.wilson_interval(39, 40)
     assert f"39 of 40 rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%)" in text
-    assert "a chance of 75%; 9.8 are to be expected" in text
+    lowest = f"{100 * low**10:.0f}% if each task's rate were the lower end of that interval"
+    assert f"a chance of 75%, and of {lowest}; 9.8 are to be expected" in text
     assert "chance" not in chances.chances_markdown(table.reset_index().head(3)), "not without all ten"
 
 

@@ -61,13 +61,12 @@ def run_chances(
     folder.mkdir(parents=True, exist_ok=True)
     commit = results.short_commit()
     with locked(folder, "study"):
-        done = set()
-        if path.exists():
-            kept = _of_today(pd.read_csv(path))
-            results.write_text(path, kept.to_csv(index=False))
-            done = set(zip(kept["task"], kept["seed"], strict=True))
-        else:
+        if not path.exists():
             results.write_text(path, ",".join(COLUMNS) + "\n")
+        before = _read(path)
+        kept = before[_of_today(before) | ~before["task"].isin(only or tasks.KEYS)]
+        results.write_text(path, kept.to_csv(index=False))
+        done = set(zip(kept["task"], kept["seed"], strict=True))
         calls = [
             (key, FIRST_SEED + index, cases, commit)
             for index in range(max([*SEEDS.values(), HARD_SEEDS, seeds or 0]))
@@ -121,7 +120,7 @@ def run_once(key: str, seed: int, cases: int, commit: str) -> dict:
 
 def load_chances(folder: str | Path) -> pd.DataFrame:
     """The runs of the study in a folder, one row each, task after task. Raises FileNotFoundError if there is none."""
-    frame = pd.read_csv(Path(folder) / "runs.csv", dtype={"commit": str})
+    frame = _read(Path(folder) / "runs.csv")
     place = frame["task"].map({key: index for index, key in enumerate(tasks.KEYS)})
     return frame.assign(place=place).sort_values(["place", "seed"], ignore_index=True).drop(columns="place")
 
@@ -144,13 +143,17 @@ def _hash(config: TrainConfig) -> str:
     return results.config_hash(config.to_dict() | {"budget_seconds": None})
 
 
-def _of_today(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the settings of today's recipes that were solved within today's budget, or not for as long."""
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"commit": str, "config_hash": str})
+
+
+def _of_today(frame: pd.DataFrame) -> pd.Series:
+    """Which runs have the settings of today's recipes and were solved within today's budget, or not for as long."""
     pairs = zip(frame["task"], frame["seed"], strict=True)
     today = [TrainConfig.for_task(key, seed=int(seed)) for key, seed in pairs]
     in_time = frame["seconds"] < [config.budget.seconds for config in today]
     same = frame["config_hash"] == [_hash(config) for config in today]
-    return frame[same & (frame["solved"].astype(bool) == in_time)]
+    return same & (frame["solved"].astype(bool) == in_time)
 
 
 def chances_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -200,5 +203,6 @@ def chances_in_words(table: pd.DataFrame) -> str:
     return (
         f"{perfect} of {runs} rows are perfect (95% interval {100 * low:.0f} to {100 * high:.0f}%). "
         f"By the tasks' rates all ten rows of one `make reproduce` are perfect with a chance of "
-        f"{100 * table['rate'].prod():.0f}%; {table['rate'].sum():.1f} are to be expected."
+        f"{100 * table['rate'].prod():.0f}%, and of {100 * low ** len(table):.0f}% if each task's rate were the lower "
+        f"end of that interval; {table['rate'].sum():.1f} are to be expected."
     )

@@ -65,7 +65,7 @@ def run_related(
     with locked(folder, "study"):
         if not path.exists():
             results.write_text(path, ",".join(COLUMNS) + "\n")
-        done = _checked(pd.read_csv(path), seconds)
+        done = _checked(_read(path), seconds)
         calls = [
             (system, task, FIRST_SEED + index, seconds, commit)
             for index in range(seeds or SEEDS)
@@ -172,11 +172,15 @@ def _measured(form: str, reach: Reach) -> dict:
 
 def load_related(folder: str | Path) -> pd.DataFrame:
     """The runs of the study in a folder, one row each, task after task. Raises FileNotFoundError if there is none."""
-    frame = pd.read_csv(Path(folder) / "runs.csv", dtype={"commit": str, "settings": str})
+    frame = _read(Path(folder) / "runs.csv")
     order = {name: place for place, name in enumerate([*KEYS, *OPTIONAL, *SYSTEMS, MACHINE])}
     places = {f"{name}_place": frame[name].map(order) for name in ("task", "system")}
     ordered = frame.assign(**places).sort_values(["task_place", "system_place", "seed"], ignore_index=True)
     return ordered.drop(columns=list(places))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"commit": str, "settings": str})
 
 
 def numbers(cell: str | float) -> list[float]:
