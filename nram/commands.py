@@ -11,6 +11,7 @@ import pandas as pd
 
 from nram import results, tasks
 from nram.arguments import setting_text
+from nram.evaluate import UNIFORM_COMPLEXITIES
 from nram.experiments import chances, compare, related_study, related_tables, reproduce, verify
 from nram.experiments import run as experiment
 from nram.experiments.board import Board
@@ -49,8 +50,11 @@ def evaluate_command(arguments: Namespace) -> None:
             raise ValueError("--record measures every complexity: give --max-complexity instead of --complexities")
         config = results.load_run(arguments.run).config
         sweep["complexities"] = range(tasks.get(config["task"]).min_difficulty, arguments.max_complexity + 1)
+        sweep["uniform_complexities"] = [each for each in UNIFORM_COMPLEXITIES if each <= arguments.max_complexity]
         _, evaluation = experiment.measure_again(arguments.run, not arguments.quiet, **sweep)
     else:
+        if arguments.complexities:
+            sweep["uniform_complexities"] = ()
         evaluation = experiment.evaluate_run(arguments.run, not arguments.quiet, **sweep)
     print(results.to_markdown(evaluation.generalization))
     if arguments.csv:

@@ -30,6 +30,7 @@ def test_train_evaluate_and_table(tmp_path, capsys):
     assert main(command.split()) == 0
     rows = (tmp_path / "e.csv").read_text().splitlines()
     assert rows[0].startswith("complexity,mode,machine,error,cases") and len(rows) > 6
+    assert {tuple(row.split(",")[:2]) for row in rows[1:]} == {(each, "at") for each in ("3", "4", "12")}
     before = nram.results.load_run(runs / "access")
     command = f"evaluate {runs / 'access'} --cases 40 --max-complexity 8 --quiet --record"
     assert main(command.split()) == 0
@@ -38,6 +39,7 @@ def test_train_evaluate_and_table(tmp_path, capsys):
     assert after.metrics["training_seconds"] == before.metrics["training_seconds"]
     assert after.provenance["evaluation"]["seconds"] > 0
     assert after.provenance["command"] == before.provenance["command"]
+    assert after.generalization["complexity"].max() == 8 and set(after.generalization["mode"]) == {"at", "uniform"}
     assert after.generalization["cases"].eq(40).all() and after.trials.equals(before.trials)
     capsys.readouterr()
     assert main(["table", str(runs)]) == 0
@@ -70,6 +72,7 @@ def test_train_evaluate_and_table(tmp_path, capsys):
         ),
         ("train --task copy --name ../copy", "cannot be named '../copy'"),
         ("train --task copy --name= --out {}", "cannot be named ''"),
+        ("train --task copy --name studies --out {}", "cannot be named 'studies'"),
         ("train --task copy --budget 0 --out {}/file", "{}/file"),
         ("trian --task copy", "did you mean 'train'?"),
         ("evaluate {}/cut --quiet", "weights.safetensors is damaged"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 
-from nram.results.places import FAILED
+from nram.results.places import NOT_RUNS
 
 __all__ = ["canonical", "check_name", "config_hash", "run_name"]
 
@@ -40,5 +40,5 @@ def run_name(config: dict) -> str:
 
 def check_name(name: str) -> None:
     """Raise ValueError unless a run's folder can have this name."""
-    if not re.fullmatch(r"\w[\w.-]*", name) or name == FAILED:
-        raise ValueError(f"a run cannot be named {name!r}: letters, digits, dots, dashes; not {FAILED!r}")
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in NOT_RUNS:
+        raise ValueError(f"a run cannot be named {name!r}: letters, digits, dots, dashes; not {', '.join(NOT_RUNS)}")
