@@ -81,7 +81,7 @@ class Forecast:
             return said
         if left.usual is not None:
             said.append(f"about {in_words(left.usual)} left")
-        if left.most is not None and in_words(left.most) != in_words(left.usual):
+        if left.most is not None and (left.usual is None or in_words(left.most) != in_words(left.usual)):
             said.append(f"at most {in_words(left.most)}")
         return said
 

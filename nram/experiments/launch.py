@@ -1,7 +1,6 @@
 """Spread independent calls of one function over processes of this computer or over a SLURM array."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from nram import kernels
 from nram.experiments.board import Board
 from nram.experiments.forecast import Expected
+from nram.experiments.workers import usable_cores
 from nram.training import status
 
 __all__ = ["LAUNCHERS", "launch"]
@@ -63,7 +63,7 @@ def _local(function, calls, jobs, names, board) -> Iterator:
             yield outcome
         return
     kernels.share_cache()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, usable_cores() // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as processes:
         waiting = {

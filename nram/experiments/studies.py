@@ -90,7 +90,8 @@ def run_study(
     trials = _in_order(pd.concat([done, *fresh]), plan)
     results.write_text(trials_file, trials.to_csv(index=False))
     seconds = time.time() - config_file.stat().st_mtime  # since this study, or its latest addition, began
-    kernel = kernels.resolve(*((config := next(iter(plan.values()))).kernel, config.device))
+    config = next(iter(plan.values()))
+    kernel = kernels.resolve(config.kernel, config.device)
     provenance = results.collect_provenance(settings, seconds=seconds, kernel=kernel, device=config.device)
     provenance |= {
         "commit": " ".join(sorted(set(trials["commit"]))),

@@ -31,7 +31,6 @@ from nram.training.population import Population
 __all__ = ["AttentionLayout", "AttentionMachine", "AttentionPopulation", "attentive_timestep", "choices", "place_slots"]
 
 READ, WRITE = (next(index for index, each in enumerate(MODULES) if each.name == name) for name in ("READ", "WRITE"))
-PLACES = len(MODULES)
 CHOICE = 2  # the position of a place's distribution over modules, behind its two inputs
 
 

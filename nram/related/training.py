@@ -110,9 +110,9 @@ class _Training:
         lengths = self.lengths()
         for length in lengths:
             loss, _ = cross_entropy(self.model, self.sequences_of(length, BATCH, self.generator))
-            self.losses.append(loss.item())
             cost = loss / len(lengths)
             if self.system.adamax:
+                self.losses.append(loss.item())
                 cost = cost + self.saturation_weight * self.model.saturation / len(lengths)
             cost.backward()
             self.sequences += BATCH

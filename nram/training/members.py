@@ -89,7 +89,10 @@ class Members:
         return self.best_theta, self.best_first_moment, self.best_second_moment
 
     def begin(self, member: int, lesson: int, level: int) -> None:
-        """Put a member at a level of a lesson, with its errors and Adam's moments as at the start of training."""
+        """Put a member at a level of a lesson, with its errors as at the start of training and Adam's moments at 0.
+
+        Its age stays: until the moments are averages again, who goes on from a lesson takes larger steps.
+        """
         for each in (self.first_moment, self.second_moment, self.since_rise, self.since_gain):
             each[member] = 0
         self.error_sum[member], self.error_weight[member], self.lowest_error[member] = 0, 0, 1

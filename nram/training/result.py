@@ -16,8 +16,8 @@ __all__ = ["TrainResult"]
 class TrainResult:
     """What training leaves.
 
-    machine: the best machine found; None if all members died and none was replaced. solved: whether it made no error,
-    fuzzy and discretized, on all verification cases. stopped_by: "solved", "budget", "trials" (all have ended) or
+    machine: the best machine found; None if all members died and none was replaced. solved: whether it was
+    exact and sharp in its verification. stopped_by: "solved", "budget", "trials" (all have ended) or
     "interrupt". verification: the best machine's. history: one row per progress update. trials: one row per trial.
     batches: training steps of the population. seconds: of training, polishing included, without the compilation of the
     kernels. earlier_seconds: those that earlier processes spent. resumed: how often the training was resumed.

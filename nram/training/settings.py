@@ -175,7 +175,10 @@ class PopulationSettings(Group):
 
 @documented
 class AnnealingSettings(Group):
-    """Annealing instead of gradient descent (`nram.training.annealing`)."""
+    """Annealing instead of gradient descent (`nram.training.annealing`).
+
+    It runs on the CPU, whatever the device. Settings of populations, of the optimizer and of the draws do not count.
+    """
 
     patience: int = setting(
         0,
@@ -187,7 +190,7 @@ class AnnealingSettings(Group):
         0.007,
         "what makes the mean error larger by this is taken with probability 1 / e",
         flat="annealing_temperature",
-        low=0,
+        above=0,
     )
     chains: int = setting(
         1, "chains side by side, each half as hot again as the one before", flat="annealing_chains", low=1, high=16
