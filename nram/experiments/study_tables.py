@@ -94,13 +94,12 @@ def paired(trials: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 def readme_tables(folder: str | Path) -> dict[str, str]:
     """The README's tables of the finished studies in `folder`, as Markdown by the names of their marks.
 
-    rates, recipes: how often seeds are solved in these studies. scaling: what the rates mean on many cores.
+    rates: how often seeds are solved. scaling: what that means on many cores.
     """
-    folder = Path(folder)
-    finished = [name for name in ("rates", "recipes") if (folder / name / "provenance.json").is_file()]
-    tables = {name: study_table(load_study(folder / name)) for name in finished}
-    shown = {name: study_markdown(table) for name, table in tables.items()}
-    return shown | ({"scaling": scaling_markdown(tables["rates"])} if "rates" in tables else {})
+    if not (Path(folder) / "rates" / "provenance.json").is_file():
+        return {}
+    table = study_table(load_study(Path(folder) / "rates"))
+    return {"rates": study_markdown(table), "scaling": scaling_markdown(table)}
 
 
 def scaling_markdown(table: pd.DataFrame, cores: int = 64) -> str:
