@@ -55,6 +55,21 @@ def test_with_the_machines_choices_it_is_the_machine():
         assert torch.allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.parametrize("num_cells", [2, 3, 7])
+def test_every_place_can_give_what_each_module_gives(num_cells):
+    _, registers, tape = drawn(num_cells=num_cells)
+    a, b = registers[:, 0], registers[:, 1]
+    found = attention.module_outputs(a, b, tape)
+    for module, output in zip(MODULES, found.unbind(1), strict=True):
+        if module.name == "READ":
+            expected = torch.einsum("bi,bij->bj", a, tape)
+        elif module.name == "WRITE":
+            expected = (torch.arange(num_cells) == 0).expand_as(a).double()
+        else:
+            expected = module.fuzzy(a, b)
+        assert torch.allclose(output, expected, atol=1e-12), module.name
+
+
 def test_values_stay_distributions_whatever_is_chosen():
     _, registers, tape = drawn()
     packed = torch.randn(4, LAYOUT.num_logits, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["MODULES", "Module", "module_sequence", "read", "write"]
+__all__ = ["MODULES", "Module", "constant_probs", "module_sequence", "read", "write"]
 
 
 @dataclass(frozen=True)
