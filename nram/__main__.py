@@ -94,7 +94,8 @@ def make_parser() -> Parser:
     options.add_quiet(search)
 
     study = add("study", commands.study_command)
-    study.add_argument("name", metavar="NAME", help=f"one of {', '.join([*STUDIES, chances.NAME, related_study.NAME])}")
+    names = [*STUDIES, chances.NAME, related_study.NAME]
+    study.add_argument("name", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     study.add_argument("--only", nargs="+", metavar="SETTING", help="run only these of the plan; others can follow")
     study.add_argument(
         "--seeds",
@@ -103,6 +104,9 @@ def make_parser() -> Parser:
         help="per setting and variant (the plan's: 5 to 100)",
     )
     study.add_argument("--batches", type=positive, metavar="N", help="of a seed at most (the plan's)")
+    study.add_argument(
+        "--seconds", type=positive, metavar="N", help=f"{related_study.NAME}: of a run ({related_study.SECONDS:g})"
+    )
     options.add_launcher(study)
     options.add_output(study, "--out", "folder of studies (%(default)s)", Path("results/studies"))
     options.add_quiet(study)

@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -132,8 +133,11 @@ def study_command(arguments: Namespace) -> None:
     launcher = launcher_of(arguments, minutes=24 * 60)
     if arguments.name == related_study.NAME:
         show = related_tables.related_table, related_tables.related_markdown
-        _timed_study(arguments, launcher, related_study.run_related, *show, "trains for seconds")
+        run = partial(related_study.run_related, seconds=float(arguments.seconds or related_study.SECONDS))
+        _timed_study(arguments, launcher, run, *show, "trains for --seconds")
         return
+    if arguments.seconds:
+        raise ValueError(f"only {related_study.NAME} takes --seconds; other studies end by batches or budgets")
     if arguments.name == chances.NAME:
         show = chances.chances_table, chances.chances_markdown
         _timed_study(arguments, launcher, chances.run_chances, *show, "trains as long as `make reproduce` does")

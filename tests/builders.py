@@ -214,6 +214,7 @@ def related_row(system, task, seed, reach=20, seconds=300.0):
     row = {"system": system, "task": task, "seed": seed, "settings": settings_of(system, task, seed, seconds)}
     for form in forms:
         row |= {f"{form}_fit": reach >= 15, f"{form}_reach": reach, f"{form}_error": error}
+        row |= {f"{form}_structured": "" if task == "access" else f"0 0 {0 if reach == 50 else 0.5}"}
     return row | {"budget_seconds": seconds, "sequences": 1000, "seconds": 300.0, "commit": "c", "processor": "p"}
 
 

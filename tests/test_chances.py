@@ -7,6 +7,7 @@ from nram import results, tasks
 from nram.experiments import chances
 from nram.experiments.forecast import Expected
 from nram.results.files import locked
+from nram.training import loop
 from nram.training.config import TrainConfig
 from nram.training.verification import SHARP
 
@@ -42,6 +43,23 @@ def test_a_second_call_runs_what_is_missing(tmp_path, asked):
     assert asked == [("copy", 6000), ("swap", 6000)]
     frame = chances.run_chances(tmp_path, seeds=2, only=["copy"])
     assert asked[2:] == [("copy", 6001)] and len(frame) == 3
+
+
+def test_a_half_written_row_is_run_again(tmp_path, asked):
+    chances.run_chances(tmp_path, seeds=2, only=["copy"])
+    path = tmp_path / "reproduce" / "runs.csv"
+    path.write_text(path.read_text()[:-3])
+    assert len(chances.run_chances(tmp_path, seeds=2, only=["copy"])) == 2 and asked[2:] == [("copy", 6001)]
+
+
+def test_an_interrupted_run_leaves_no_row(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        chances.run_chances(tmp_path, seeds=1, only=["copy"])
+    assert not len(chances.load_chances(tmp_path / "reproduce"))
 
 
 def test_the_recorded_runs_say_what_a_task_takes(tmp_path, monkeypatch):

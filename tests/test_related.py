@@ -131,7 +131,7 @@ def test_a_stack_is_pushed_popped_and_left():
 
 def test_a_hand_set_stack_rnn_reverses():
     """It pushes values, pops at blanks and answers with the top cell."""
-    model = stack_rnn.StackRNN(hidden=tokens.NUM_TOKENS + 8)
+    model = stack_rnn.StackRNN(stacks=1, hidden=tokens.NUM_TOKENS + 8, cell=8)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -188,7 +188,7 @@ def test_the_diagonal_gate_shifts_thirds_of_the_channels():
 
 def test_a_hand_set_dngpu_carries_tokens_along_the_diagonal():
     """With open update gates a token's channels move n places in n steps, or stay."""
-    model = dngpu.DNGPU(maps=36)
+    model = dngpu.DNGPU(maps=36, dropout=0.1)
     model.eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -243,7 +243,7 @@ def test_the_curriculum_rises_with_success_and_several_lengths_share_an_update()
     assert sum(each[0] > 3 for each in drawn) < 40
     common.raise_maximum()
     assert common.maximum == 3
-    common.model = hand_made = stack_rnn.StackRNN()
+    common.model = hand_made = stack_rnn.StackRNN(stacks=1, hidden=64, cell=8)
     answers = iter([1.0, 1.0, 0.5])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "measured", lambda *_: (None, torch.full((4, 3), next(answers)) > 0.6))

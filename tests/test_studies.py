@@ -12,6 +12,7 @@ from nram.experiments import studies, study_plans, study_tables
 from nram.experiments.board import Board
 from nram.experiments.launch import launch
 from nram.report import curves
+from nram.training import loop
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 from nram.training.population import Population
@@ -168,6 +169,25 @@ def test_a_study_may_grow_setting_by_setting(plan, tmp_path):
         studies.run_study("tiny", tmp_path, seeds=1, only=["wode"])
 
 
+@pytest.mark.slow
+def test_seeds_can_be_added_to_fewer_than_a_population(plan, tmp_path):
+    first = studies.run_study("tiny", tmp_path, seeds=1, only=["wide"])
+    more = studies.run_study("tiny", tmp_path, seeds=2, only=["wide"])
+    assert more.groupby("variant")["trial"].agg(list).tolist() == [[0, 1]] * 2
+    pd.testing.assert_frame_equal(more[more["trial"] < 1].reset_index(drop=True), first)
+
+
+def test_an_interrupt_ends_the_study_and_leaves_no_row(plan, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        studies.run_study("tiny", tmp_path, seeds=2)
+    (block,) = (tmp_path / "tiny" / "blocks").iterdir()
+    assert block.read_text() == "" and not (tmp_path / "tiny" / "trials.csv").exists()
+
+
 def test_two_processes_do_not_write_the_same_rows(plan, tmp_path):
     import fcntl
 
@@ -268,8 +288,9 @@ def test_the_command_runs_a_study_and_prints_its_table(plan, tmp_path, capsys):
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "| narrow | no noise | 2 |" in printed and str(tmp_path / "tiny") in printed
-    assert main(["study", "tinny", "--out", str(tmp_path)]) == 2
-    assert "valid: rates" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["study", "tinny", "--out", str(tmp_path)])
+    assert "did you mean 'tiny'?" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from nram import kernels, results, tasks
 from nram.experiments.board import Board
 from nram.experiments.forecast import Expected
-from nram.experiments.launch import launch
+from nram.experiments.launch import launch, one_thread
 from nram.experiments.run import evaluate_result
 from nram.experiments.study_plans import EASY
-from nram.results.files import append_row, locked
+from nram.results.files import append_row, locked, mend_rows
 from nram.training.config import TrainConfig
 from nram.training.loop import train
 
@@ -63,6 +62,7 @@ def run_chances(
     with locked(folder, "study"):
         if not path.exists():
             results.write_text(path, ",".join(COLUMNS) + "\n")
+        mend_rows(path)
         before = _read(path)
         kept = before[_of_today(before) | ~before["task"].isin(only or tasks.KEYS)]
         results.write_text(path, kept.to_csv(index=False))
@@ -86,12 +86,14 @@ def run_chances(
     return load_chances(folder)
 
 
+@one_thread()
 def run_once(key: str, seed: int, cases: int, commit: str) -> dict:
     """Train a machine as `make reproduce` does, on one thread, and measure it: a row of runs.csv."""
-    torch.set_num_threads(1)
     config = TrainConfig.for_task(key, seed=seed)
     kernels.warm_up(config.kernel, config.device)
     result = train(config, progress=False)
+    if result.stopped_by == "interrupt":
+        raise KeyboardInterrupt
     row = {
         "task": key,
         "seed": seed,

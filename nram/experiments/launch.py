@@ -1,5 +1,6 @@
 """Spread independent calls of one function over processes of this computer or over a SLURM array."""
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,10 +14,21 @@ from nram.experiments.forecast import Expected
 from nram.experiments.workers import usable_cores
 from nram.training import status
 
-__all__ = ["LAUNCHERS", "launch"]
+__all__ = ["LAUNCHERS", "launch", "one_thread"]
 
 LAUNCHERS = ("local", "slurm")
 POLL_SECONDS = 5.0  # between two checks of SLURM's jobs
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run PyTorch and our kernels on one thread; what was set before holds afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def launch(

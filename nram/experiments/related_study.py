@@ -11,20 +11,18 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from nram import kernels, results
 from nram.experiments.board import Board
 from nram.experiments.forecast import Expected
-from nram.experiments.launch import launch
-from nram.related.measure import Reach, machine_answers, measure, model_answers
+from nram.experiments.launch import launch, one_thread
+from nram.related.measure import Reach, machine_answers, measure, model_answers, no_answers
 from nram.related.opponent import MACHINE, config_of, train_machine
 from nram.related.systems import SYSTEMS
 from nram.related.tokens import KEYS, OPTIONAL
 from nram.related.training import train
-from nram.results.files import append_row, locked
+from nram.results.files import append_row, locked, mend_rows
 from nram.training import status
-from nram.training.config import TrainConfig
 
 __all__ = ["NAME", "SECONDS", "load_related", "numbers", "run_related", "settings_of"]
 
@@ -65,6 +63,7 @@ def run_related(
     with locked(folder, "study"):
         if not path.exists():
             results.write_text(path, ",".join(COLUMNS) + "\n")
+        mend_rows(path)
         done = _checked(_read(path), seconds)
         calls = [
             (system, task, FIRST_SEED + index, seconds, commit)
@@ -91,34 +90,42 @@ def _plan(only: Sequence[str] | None) -> list[tuple[str, str]]:
         raise ValueError(f"{NAME} has no setting {', '.join(sorted(unknown))}; valid: {', '.join([*systems, *keys])}")
     chosen = [key for key in keys if key in (only or ())] or list(KEYS)
     pairs = product([each for each in systems if each in (only or ())] or systems, chosen)
-    # Merge is not learned by the machine's gradient descent; with few values it would be another task.
-    return [pair for pair in pairs if pair != (MACHINE, "merge")]
+    plan = [pair for pair in pairs if pair != (MACHINE, "merge")]
+    if not plan:
+        raise ValueError(
+            "the machine has no row for merge: annealing learns it, and with few values it would be another task"
+        )
+    return plan
 
 
 def settings_of(system: str, task: str, seed: int, seconds: float) -> str:
-    """What decides a run besides the code: a hash of its system's settings."""
+    """What decides a run besides the code: a hash of all its settings."""
     if system == MACHINE:
-        chosen, usual = config_of(task, seed, seconds).to_dict(), TrainConfig(task=task).to_dict()
-        # A setting that is new, and not used here, leaves a run what it was.
-        return results.config_hash({name: value for name, value in chosen.items() if value != usual[name]})[:10]
-    held = {each.name: getattr(SYSTEMS[system], each.name) for each in fields(SYSTEMS[system]) if each.name != "make"}
-    return results.config_hash({**held, "model": str(SYSTEMS[system].make()), "seconds": seconds})[:10]
+        settings = config_of(task, seed, seconds).to_dict()
+    else:
+        settings = {each.name: getattr(SYSTEMS[system], each.name) for each in fields(SYSTEMS[system])}
+        settings |= {"title": None, "model": settings["model"].__name__, "seconds": seconds}
+    return results.config_hash(settings)[:10]
 
 
 def _checked(frame: pd.DataFrame, seconds: float) -> set[tuple[str, str, int]]:
     """The runs that a study holds. Raises ValueError if one has other settings than a run of today."""
     for row in frame.itertuples():
-        if row.settings != settings_of(row.system, row.task, row.seed, seconds):
-            raise ValueError(f"the study holds a run of other settings: {row.system}, {row.task}, seed {row.seed}")
+        if row.budget_seconds != seconds:
+            raise ValueError(f"the study's runs take {row.budget_seconds:g} s, not {seconds:g}: use another folder")
+        run = row.system, row.task, row.seed
+        if row.system not in (*SYSTEMS, MACHINE) or row.settings != settings_of(*run, seconds):
+            name = f"{row.system}, {row.task}, seed {row.seed}"
+            raise ValueError(f"the study holds a run of other settings: {name}; remove its row, or use another folder")
     return set(zip(frame["system"], frame["task"], frame["seed"], strict=True))
 
 
 # A run
 
 
+@one_thread()
 def run_once(system: str, task: str, seed: int, seconds: float, commit: str, count: int = 200) -> dict:
     """Train one system on one task, on one thread, and measure it: a row of runs.csv. count: sequences per length."""
-    torch.set_num_threads(1)
     row = {"system": system, "task": task, "seed": seed, "settings": settings_of(system, task, seed, seconds)}
     row |= {"budget_seconds": seconds, "commit": commit, "processor": results.processor()}
     run = _run_machine if system == MACHINE else _run_system
@@ -144,6 +151,8 @@ def _run_machine(name: str, task: str, seed: int, seconds: float, count: int) ->
     config = config_of(task, seed, seconds)
     kernels.warm_up(config.kernel, config.device)
     result = train_machine(task, seed, seconds)
+    if result.stopped_by == "interrupt":
+        raise KeyboardInterrupt
     row = {"sequences": result.batches * config.population.size * config.examples.batch_size}
     row |= {
         "updates": result.batches,
@@ -151,10 +160,8 @@ def _run_machine(name: str, task: str, seed: int, seconds: float, count: int) ->
         "seconds": round(result.seconds, 1),
     }
     status.tell("measuring")
-    if result.machine is None:
-        return row | {"soft_fit": False, "soft_reach": 0, "hard_fit": False, "hard_reach": 0}
     for form in FORMS:
-        answers = machine_answers(result.machine, discretized=form == "hard")
+        answers = machine_answers(result.machine, discretized=form == "hard") if result.machine else no_answers
         row |= _measured(form, measure(task, answers, count))
     return row
 

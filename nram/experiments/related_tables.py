@@ -1,5 +1,7 @@
 """Tables and sentences of what else could have learned the tasks (see `nram.experiments.related_study`)."""
 
+import math
+
 import pandas as pd
 
 from nram import results, tasks
@@ -22,22 +24,14 @@ FAR = (30, LONGEST)  # lengths whose reach is counted
 FORM_NAMES = {MACHINE: {"soft": "fuzzy", "hard": "discretized"}}
 # What each system can express with one pass and blanks, task by task: in principle, whatever it learns.
 EXPRESSES = {
-    "lstm": {"copy": "up to what h and c hold", "reverse": "up to what h and c hold", "access": "yes, by counting"},
-    "stack": {"copy": "no: one stack reverses", "reverse": "yes", "access": "yes, a pop per element"},
-    "stacks": {"copy": "yes, pours one into the other", "reverse": "yes", "access": "yes, a pop per element"},
-    "ntm": {"copy": "yes", "reverse": "yes, shifts back", "access": "yes, counts by shifts"},
-    "dngpu": {"copy": "yes", "reverse": "yes", "access": "yes"},
-    MACHINE: {"copy": "yes", "reverse": "yes", "access": "yes, a pointer"},
+    "lstm": ("up to what h and c hold", "up to what h and c hold", "yes, by counting", "yes, by counting"),
+    "stack": ("no: one stack reverses", "yes", "yes, a pop per element", "yes, by counting"),
+    "stacks": ("yes, pours one into the other", "yes", "yes, a pop per element", "yes, by counting"),
+    "ntm": ("yes", "yes, shifts back", "yes, counts by shifts", "yes"),
+    "dngpu": ("yes", "yes", "yes", "yes, sorts"),
+    MACHINE: ("yes", "yes", "yes, a pointer", "yes, pointers"),
 }
-COUNTS = "yes, by counting"
-MERGES = {
-    "lstm": COUNTS,
-    "stack": COUNTS,
-    "stacks": COUNTS,
-    "ntm": "yes",
-    "dngpu": "yes, sorts",
-    MACHINE: "yes, pointers",
-}
+EXPRESSED = ("copy", "reverse", "access", "merge")  # increment as copy
 
 
 def title_of(system: str, form: str = "soft") -> str:
@@ -54,8 +48,7 @@ def expressible_markdown() -> str:
     for key in (*KEYS, *OPTIONAL):
         row = {"task": tasks.get(key).title}
         for system, cells in EXPRESSES.items():
-            title = title_of(system).split(",")[0]
-            row[title] = cells["copy" if key == "increment" else key] if key != "merge" else MERGES[system]
+            row[title_of(system).split(",")[0]] = cells[EXPRESSED.index("copy" if key == "increment" else key)]
         rows.append(row)
     others = [{"task": tasks.get(key).title, "why not as tokens": why} for key, why in NOT_EXPRESSIBLE.items()]
     notes = "".join(f"{tasks.get(key).title}: {why}\n\n" for key, why in OPTIONAL.items())
@@ -66,7 +59,8 @@ def related_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per task, system and form, over all runs: runs, fit, and the counts of runs that reach each of `FAR`.
 
     Each count has its 95% interval by Wilson (NAME_low, NAME_high). Then medians over the runs: reach, cell error at
-    the training length and at 50, error_at_15 and error_at_50, sequences, seconds.
+    the training length and at 50, error_at_15 and error_at_50, sequences, seconds. structured: how many runs are right
+    on all structured inputs of length 50; nan for a task without such inputs.
     """
     rows = []
     for (task, system), group in frame.groupby(["task", "system"], sort=False):
@@ -82,8 +76,10 @@ def related_table(frame: pd.DataFrame) -> pd.DataFrame:
                 row |= {name: int(reached.sum()), f"{name}_low": low, f"{name}_high": high}
             row["reach"] = reach.median()
             for length in (TRAIN_LENGTH, FAR[-1]):
-                errors = [numbers(cell)[length - LONGEST - 1] for cell in group[f"{form}_error"].dropna()]
+                errors = [numbers(cell)[length - LONGEST - 1] for cell in group[f"{form}_error"]]
                 row[f"error_at_{length}"] = pd.Series(errors, dtype=float).median()
+            structured = [numbers(cell) for cell in group[f"{form}_structured"]]
+            row["structured"] = sum(each[-1] == 0 for each in structured) if all(structured) else math.nan
             rows.append(row | {name: group[name].median() for name in ("sequences", "seconds")})
     return pd.DataFrame(rows)
 
@@ -100,6 +96,10 @@ def related_markdown(table: pd.DataFrame) -> str:
     shown["median reach"] = [f"{each:g}" for each in table["reach"]]
     for length in (TRAIN_LENGTH, FAR[-1]):
         shown[f"median error at {length}"] = [f"{100 * each:.1f}%" for each in table[f"error_at_{length}"]]
+    shown["structured right at 50"] = [
+        "–" if math.isnan(right) else f"{right:.0f} of {runs}"
+        for right, runs in table[["structured", "runs"]].itertuples(index=False)
+    ]
     shown["sequences"] = [f"{each:,.0f}" for each in table["sequences"]]
     shown["seconds"] = [f"{each:.0f}" for each in table["seconds"]]
     return results.to_markdown(shown)
@@ -131,7 +131,7 @@ def related_verdict(frame: pd.DataFrame) -> list[str]:
         sentences.append(f"**{tasks.get(task).title}**: {'; '.join(parts)}.")
     best = table[table["form"] == "soft"].groupby("system", sort=False)["reach"].mean()
     order = ", ".join(f"{title_of(system).split(',')[0]} {each:.0f}" for system, each in best.sort_values().items())
-    sentences.append(f"Median reach, averaged over the tasks, from the shortest to the longest: {order}.")
+    sentences.append(f"Median reach, averaged over the system's tasks, from the shortest to the longest: {order}.")
     sentences.append(
         "No system but the machine has pointers. The five tasks with addresses in data have no row here: there a "
         "failure would show the limit of an encoding, not of learning."

@@ -6,8 +6,8 @@ side by side, 25 to a population. Trials do not depend on each other. A trial's 
 its place in its population, and thereby the random numbers behind its examples and its noise. The trials of a
 population share the sequence of memory sizes and one pool of noise, which each enters at its own place.
 
-Under two variants the same seeds have the same first parameters and the same random numbers behind their examples.
-Their examples differ once their levels do.
+Under two variants the same seeds have the same random numbers behind their examples and, if their machines have the
+same shape, the same first parameters. Their examples differ once their levels do.
 
 A study's folder holds config.json (all settings), trials.csv (a row per trial) and provenance.json. While it runs,
 blocks/ holds a file per population, to which each trial adds its row as it ends. A killed study resumes there and ends
@@ -15,7 +15,6 @@ as an undisturbed one does. `nram.experiments.study_tables` makes tables of its 
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from nram.experiments.board import Board
 from nram.experiments.launch import launch
 from nram.experiments.study_plans import STUDIES, configurations, seeds_of
 from nram.related.attention import AttentionMachine, choices
-from nram.results.files import append_row, hold
+from nram.results.files import append_row, hold, mend_rows
 from nram.results.weights import FORMAT
 from nram.training.config import TrainConfig
 from nram.training.loop import train
@@ -193,7 +192,7 @@ def run_block(
     with open(path, "a", encoding="utf-8") as file:
         if not hold(file):
             raise ValueError(f"another process is at work on {path}")
-        _mend(path)
+        mend_rows(path)
         done = _read_trials(path, COLUMNS)
         places = range(first, first + config.population.size)
         left_out = set(done["trial"]) | set(range(end, places.stop))
@@ -209,7 +208,10 @@ def _block_name(setting: str, variant: str, first: int, end: int) -> str:
 
 
 def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: set[int], make_population) -> None:
-    """Append each trial's row to an open file as the trial ends; origin: columns that all rows share."""
+    """Append each trial's row to an open file as the trial ends; origin: columns that all rows share.
+
+    A trial that an interrupt ends has no row.
+    """
     kernels.warm_up(config.kernel, config.device)
     size = config.population.size - len(left_out)
     spent, then = 0.0, time.process_time()  # CPU seconds of each trial that is still running
@@ -221,6 +223,8 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         return round(spent, 3)
 
     def on_trial(trial: Trial, machine) -> None:
+        if trial.ended == "interrupt":
+            return
         row = {**trial.row(), **origin, "rises": trial.rises.strip(), "cpu_seconds": spend()}
         if isinstance(machine, AttentionMachine):
             row["choices"] = _choices(machine, config.seed)
@@ -232,7 +236,9 @@ def _run_trials(file, origin: dict, config: TrainConfig, first: int, left_out: s
         size = len(population)
 
     population = {"first_trial": first, "left_out": left_out, "make_population": make_population}
-    train(config, progress=False, **population, on_check=on_check, on_trial=on_trial)
+    result = train(config, progress=False, **population, on_check=on_check, on_trial=on_trial)
+    if result.stopped_by == "interrupt":
+        raise KeyboardInterrupt
 
 
 def _choices(machine: AttentionMachine, seed: int) -> str:
@@ -245,13 +251,6 @@ def _choices(machine: AttentionMachine, seed: int) -> str:
 
 def _block_file(folder: Path, setting: str, variant: str, first: int) -> Path:
     return folder / f"{setting}-{variant}-{first:04d}.csv".replace(" ", "_")
-
-
-def _mend(path: Path) -> None:
-    """Remove the half-written row of a killed process."""
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
-        os.truncate(path, len(text[: text.rfind("\n") + 1].encode()))
 
 
 def _read_trials(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -150,7 +150,7 @@ def configurations(
         "keep_going": True,
         "replacement": False,
         "trial_batches": batches or plan["batches"],
-        "population": min(BLOCK, seeds or seeds_of(name)),
+        "population": min(BLOCK, seeds_of(name)),  # of any call, so that another one can add seeds
     }
     return {
         (setting, variant): _configuration({**own, **changes, **common}, drawn=plan.get("drawn", False))

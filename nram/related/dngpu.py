@@ -29,7 +29,7 @@ class DNGPU(nn.Module):
     The state lies as [B, n, m]: a convolution of width 3 is a linear map of three neighbors' channels.
     """
 
-    def __init__(self, maps: int = 48, dropout: float = 0.1):
+    def __init__(self, maps: int, dropout: float):
         super().__init__()
         self.dropout = dropout
         self.input = nn.Linear(NUM_TOKENS, maps)

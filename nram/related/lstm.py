@@ -16,7 +16,7 @@ __all__ = ["LSTM", "open_forget_gates"]
 class LSTM(nn.Module):
     """One layer of `hidden` LSTM cells and a linear output."""
 
-    def __init__(self, hidden: int = 128):
+    def __init__(self, hidden: int):
         super().__init__()
         self.cells = nn.LSTM(NUM_TOKENS, hidden, batch_first=True)
         self.output = nn.Linear(hidden, VALUES)

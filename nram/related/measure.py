@@ -12,7 +12,7 @@ from nram.related.systems import System
 from nram.related.tokens import KEYS, TRAIN_LENGTH, draw, encode, shortest, structured
 from nram.related.training import measured
 
-__all__ = ["LONGEST", "STRUCTURED", "Reach", "machine_answers", "measure", "model_answers"]
+__all__ = ["LONGEST", "STRUCTURED", "Reach", "machine_answers", "measure", "model_answers", "no_answers"]
 
 LONGEST = 50
 STRUCTURED = (15, 30, 50)  # lengths of structured inputs
@@ -63,6 +63,11 @@ def measure(key: str, answers: Answers, count: int = 200, lengths: Iterable[int]
 def model_answers(key: str, system: System, model: nn.Module, **options) -> Answers:
     """The answers of a system's model. options: of the model, such as hard."""
     return lambda batch: measured(model, encode(key, batch, system.think), **options)[1]
+
+
+def no_answers(batch: tasks.Batch) -> Tensor:
+    """The answers of a training that left no machine: all wrong."""
+    return torch.zeros(len(batch.target), int(batch.mask[0].sum()), dtype=torch.bool)
 
 
 def machine_answers(machine: Machine, discretized: bool = False) -> Answers:

@@ -33,7 +33,7 @@ CLIP = 20.0  # bound of head parameters and outputs
 class NTM(nn.Module):
     """A machine with `cells` memory vectors of `width` numbers and a controller of `hidden` LSTM cells."""
 
-    def __init__(self, hidden: int = 100, cells: int = 64, width: int = 20):
+    def __init__(self, hidden: int, cells: int, width: int):
         super().__init__()
         self.cells, self.width = cells, width
         self.controller = nn.LSTMCell(NUM_TOKENS + width, hidden)

@@ -25,7 +25,7 @@ PUSH, POP, NOOP = range(3)
 class StackRNN(nn.Module):
     """A tanh RNN of `hidden` units that moves `stacks` stacks of vectors of `cell` numbers."""
 
-    def __init__(self, stacks: int = 1, hidden: int = 64, cell: int = 8):
+    def __init__(self, stacks: int, hidden: int, cell: int):
         super().__init__()
         self.stacks, self.cell = stacks, cell
         self.controller = nn.RNNCell(NUM_TOKENS + stacks * cell, hidden)  # U, R, P

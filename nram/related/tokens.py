@@ -10,7 +10,6 @@
 The answer is never fed back. With `think`, L tokens THINK stand before the blanks.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -139,7 +138,10 @@ def encode(key: str, batch: tasks.Batch, think: bool = False) -> Sequences:
 
 
 def draw(key: str, length: int, count: int, generator: torch.Generator) -> tasks.Batch:
-    """`count` examples of `few_values(key)` of one length, in the smallest memory for it, but never a training's."""
+    """`count` examples of `few_values(key)` of one length.
+
+    They are in the smallest memory for it, or for the train length if that is longer.
+    """
     task = few_values(key)
     return task.sample(torch.full((count,), length), task.smallest_memory(max(length, TRAIN_LENGTH)), generator)
 
@@ -149,7 +151,7 @@ def structured(key: str, length: int) -> tasks.Batch:
 
     Equal: one example of each value. In turns: one of each value with the next one.
     """
-    form, task = _form(key), few_values(key)
+    form = _form(key)
     if key not in KEYS:
         raise ValueError(f"there are structured inputs for {', '.join(KEYS)}, not for {key!r}")
     one = torch.arange(1, form.highest + 1)[:, None]
@@ -162,12 +164,12 @@ def structured(key: str, length: int) -> tasks.Batch:
     answers = {"copy": values, "reverse": values.flip(1), "increment": values + 1}[key]
     target = memory.clone()
     target[batch.mask] = answers.flatten()
-    return batch._replace(memory=memory, target=target, limit=task.limit(batch.difficulty))
+    return batch._replace(memory=memory, target=target)
 
 
-def chance_error(keys: Iterable[str] = KEYS) -> dict[str, float]:
-    """The share of wrong cells of a uniform guess among the values that an answer can have."""
-    return {key: 1 - 1 / _form(key).highest for key in keys}
+def chance_error() -> dict[str, float]:
+    """The share of wrong cells of a uniform guess among the values that an answer can have, by task."""
+    return {key: 1 - 1 / _form(key).highest for key in KEYS}
 
 
 def shortest(key: str) -> int:

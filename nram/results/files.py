@@ -23,6 +23,7 @@ __all__ = [
     "force_to_disk",
     "hold",
     "locked",
+    "mend_rows",
     "named",
     "prove_writable",
     "write_bytes",
@@ -75,6 +76,13 @@ def append_row(file: TextIO, columns: Sequence[str], row: Mapping) -> None:
         file.write(text.getvalue())
         file.flush()
         _sync(file.fileno())
+
+
+def mend_rows(path: Path) -> None:
+    """Remove the half-written last row that a killed process, or a full disk, left in a CSV file."""
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        os.truncate(path, len(text[: text.rfind("\n") + 1].encode()))
 
 
 def force_to_disk(path: Path) -> None:
