@@ -29,7 +29,7 @@ __all__ = ["LARGEST", "RECORDED", "execute_notebooks", "light", "related_picture
 
 RECORDED = results.RECORDED
 LARGEST = 1_000_000  # bytes of a committed file
-COLORS = (64, 16)  # palette sizes of stored pictures; the second if the file is too large
+COLORS = (32, 16)  # palette sizes of stored pictures; the second if the file is too large
 WIDGETS = "application/vnd.jupyter.widget-view+json"
 TRACED = "reverse"  # the task whose trace the README shows
 
