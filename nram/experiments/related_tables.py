@@ -67,8 +67,8 @@ def related_table(frame: pd.DataFrame) -> pd.DataFrame:
         for form in FORMS:
             if group[f"{form}_fit"].isna().all():
                 continue
-            reach = group[f"{form}_reach"].fillna(0)
-            counts = {"fit": group[f"{form}_fit"].fillna(False).astype(bool)}
+            reach = group[f"{form}_reach"]
+            counts = {"fit": group[f"{form}_fit"].astype(bool)}
             counts |= {f"reach_{length}": reach >= length for length in FAR}
             row = {"task": task, "system": system, "form": form, "runs": len(group)}
             for name, reached in counts.items():
